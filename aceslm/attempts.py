@@ -1,0 +1,242 @@
+"""The story of every try at a shard: started, progress, ended, with class and provenance.
+
+    with attempt_on(paths, shard_id, name) as attempt:
+        ...
+        attempt.note(rows_done=12)
+
+A start without an end means that the process died without a trace (SIGKILL, node loss).
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import resource
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aceslm import __version__
+from aceslm.digests import digest, file_sha256
+from aceslm.errors import DataError, ModelUnavailable
+from aceslm.paths import AttemptName, RunPaths
+from aceslm.store import create_json, read_json, write_json
+
+KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
+_PROVENANCE_PACKAGES = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "bitsandbytes",
+    "tokenizers",
+    "numpy",
+    "pyarrow",
+    "submitit",
+)
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One running try; `outcome` is what the ended file will say."""
+
+    paths: RunPaths
+    shard_id: str
+    name: AttemptName
+    started_at: float
+    outcome: str = "done"
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def note(self, **facts: Any) -> None:
+        """Add facts (engine, device, timings) to the ended file."""
+        self.facts.update(facts)
+
+    def progress(self, rows_done: int, rows_total: int, generated: int) -> None:
+        """Write how far this attempt is, for `status`."""
+        elapsed = time.time() - self.started_at
+        write_json(
+            self.paths.progress(self.shard_id, self.name),
+            {
+                "rows_done": rows_done,
+                "rows_total": rows_total,
+                "samples_per_s": generated / elapsed if elapsed else 0.0,
+                "updated_at": time.time(),
+            },
+        )
+
+
+@contextmanager
+def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[Attempt]:
+    """Record one try at a shard: a started file now, an ended file whatever happens."""
+    attempt = Attempt(paths, shard_id, name, time.time())
+    started = {
+        "attempt": str(name),
+        "shard": shard_id,
+        "rank": name.rank,
+        "pid": os.getpid(),
+        "parent_pid": os.getppid(),
+        "cpus": _cpus(),
+        "gpus": _gpus(),
+        "host": socket.gethostname(),
+        "node": os.environ.get("SLURMD_NODENAME"),
+        "started_at": attempt.started_at,
+        "provenance": provenance(),
+    }
+    create_json(paths.started(shard_id, name), started)
+    try:
+        yield attempt
+    except BaseException as error:
+        attempt.outcome = failure_class(error)
+        attempt.note(message=_one_line(error), traceback=traceback.format_exc())
+        raise
+    finally:
+        ended = {
+            "attempt": str(name),
+            "class": attempt.outcome,
+            "ended_at": time.time(),
+            "wall_s": time.time() - attempt.started_at,
+            "peak_memory_bytes": peak_memory_bytes(),
+            **attempt.facts,
+        }
+        write_json(paths.ended(shard_id, name), ended)
+        paths.progress(shard_id, name).unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Hours of `core` and `GPU` time over all attempts; `wasted` ones ended without keeping their rows."""
+
+    used: dict[str, float]
+    wasted: dict[str, float]
+
+
+def spent_hours(paths: RunPaths) -> Spent:
+    """Add up what all attempts of a run have cost, from their files (so also without a scheduler)."""
+    used = {"core": 0.0, "GPU": 0.0}
+    wasted = dict(used)
+    for path in sorted((paths.root / "attempts").glob("*/*.ended.json")):
+        end = read_json(path)
+        start = read_json(path.with_name(path.name.replace(".ended.", ".started.")))
+        hours = (end.get("wall_s") or 0.0) / 3600
+        for name, count in (("core", start.get("cpus") or 1), ("GPU", start.get("gpus") or 0)):
+            used[name] += hours * count
+            if end["class"] not in KEPT_CLASSES:
+                wasted[name] += hours * count
+    return Spent(used, wasted)
+
+
+def _cpus() -> int:
+    value = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return int(value) if value.isdigit() else len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+
+
+def _gpus() -> int:
+    listed = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
+    return len([name for name in listed.split(",") if name.strip() not in {"", "-1"}])
+
+
+def failure_class(error: BaseException) -> str:
+    """Return the failure class of an exception; `code` when nothing better is known.
+
+    The classes are preempted, timeout, oom, node, cancelled, data, code, upstream and unknown; those that an
+    exception cannot tell are set by the worker, or later from the scheduler's accounting.
+    """
+    if isinstance(error, DataError | ModelUnavailable):
+        return "data"
+    if isinstance(error, KeyboardInterrupt):
+        return "cancelled"
+    if isinstance(error, MemoryError) or _says_out_of_memory(error):
+        return "oom"
+    if isinstance(error, OSError):
+        return "node"
+    return "code"
+
+
+def peak_memory_bytes() -> int:
+    """Return this process's resident high-water mark, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)
+
+
+@cache
+def provenance() -> dict[str, Any]:
+    """Return what produced the rows: versions, commit, platform. Never part of an identity."""
+    packages = {}
+    for name in _PROVENANCE_PACKAGES:
+        try:
+            packages[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "aceslm": __version__,
+        "commit": _git("rev-parse", "HEAD"),
+        "dirty": _dirty_digest(),
+        "code": code_digest(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "packages": packages,
+    }
+
+
+def installed_packages() -> list[str]:
+    """Return `name==version` of everything installed: no URL, so no credential."""
+    found = {
+        f"{distribution.metadata['Name']}=={distribution.version}"
+        for distribution in importlib.metadata.distributions()
+    }
+    return sorted(found, key=str.lower)
+
+
+def code_digest() -> str:
+    """Return a digest over the library's own source files: it moves exactly when the code does."""
+    root = Path(__file__).resolve().parent
+    return digest([[str(path.relative_to(root)), file_sha256(path)] for path in sorted(root.rglob("*.py"))])
+
+
+def _dirty_digest() -> str | None:
+    """Return a digest of uncommitted changes, None for a clean checkout (or none at all)."""
+    changes = _git("diff", "HEAD")
+    return digest(changes) if changes else None
+
+
+def _git(*arguments: str) -> str | None:
+    root = Path(__file__).resolve().parent.parent
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return result.stdout.strip() or None if result.returncode == 0 else None
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _says_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return (
+        type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:500]

@@ -1,0 +1,110 @@
+"""TAT-QA (Zhu et al., ACL 2021): questions about tables and paragraphs of financial reports."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aceslm.data.importers.base import Found, ImportOptions, Raw, json_file, need, source_files
+from aceslm.data.importers.splits import splits_by_name
+from aceslm.errors import DataError, nearest
+
+SOURCE = "TAT-QA, https://github.com/NExTplusplus/TAT-QA"
+LICENCE = "CC BY 4.0"
+FILES = ("*train*.json", "*dev*.json", "*test_gold*.json")
+
+_ANSWER_TYPES = {"span": "span", "multi-span": "span", "arithmetic": "number", "count": "number"}
+
+
+def read(src: Path, options: ImportOptions) -> Found:
+    """Read published TAT-QA files; a context is a table with its paragraphs."""
+    found = Found()
+    for path in source_files(src, FILES):
+        contexts = json_file(path)
+        if not isinstance(contexts, list):
+            raise DataError(f"{path}: expected a list of contexts, found a {type(contexts).__name__}")
+        places = [f"{path}: context {number}" for number in range(1, len(contexts) + 1)]
+        keys = [_table_id(where, raw) for where, raw in zip(places, contexts, strict=True)]
+        splits = splits_by_name(str(path), path.stem, keys, options)
+        for where, key, raw in zip(places, keys, contexts, strict=True):
+            questions = need(where, raw, "questions", list)
+            text = _context(where, raw)
+            for number, question in enumerate(questions, start=1):
+                place = f"{where}, question {number}"
+                row = _row(place, question)
+                found.rows.append((place, {**row, "context": text, "context_id": key, "split": splits[key]}))
+        found.totals["contexts"] = found.totals.get("contexts", 0) + len(contexts)
+    found.totals["questions"] = len(found.rows)
+    return found
+
+
+def markdown_table(cells: Sequence[Sequence[str]]) -> str:
+    """Return a table as compact markdown: empty rows and columns left out, one space between words.
+
+    >>> print(markdown_table([["", "2019"], ["", ""], ["Sales", "$ 5"]]))
+    | | 2019 |
+    |---|---|
+    | Sales | $ 5 |
+    """
+    width = max((len(row) for row in cells), default=0)
+    rows = [[_cell(cell) for cell in row] + [""] * (width - len(row)) for row in cells]
+    rows = [row for row in rows if any(row)]
+    columns = [index for index in range(width) if any(row[index] for row in rows)]
+    lines = [
+        "|" + "|".join(f" {row[index]} " if row[index] else " " for index in columns) + "|" for row in rows
+    ]
+    if lines:
+        lines.insert(1, "|" + "---|" * len(columns))
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"\s+", " ", str(text)).strip().replace("|", "\\|")
+
+
+def _table_id(where: str, raw: Any) -> str:
+    return str(need(where, need(where, raw, "table", dict), "uid", str))
+
+
+def _context(where: str, raw: Raw) -> str:
+    cells = need(where, raw["table"], "table", list)
+    if not all(isinstance(row, list) for row in cells):
+        raise DataError(f"{where}: key 'table': expected rows of cells")
+    paragraphs = need(where, raw, "paragraphs", list)
+    ordered = sorted(paragraphs, key=lambda paragraph: int(need(where, paragraph, "order", int)))
+    texts = [need(where, paragraph, "text", str).strip() for paragraph in ordered]
+    return "\n\n".join(part for part in (markdown_table(cells), *texts) if part)
+
+
+def _row(where: str, raw: Any) -> Raw:
+    kind = need(where, raw, "answer_type", str)
+    if kind not in _ANSWER_TYPES:
+        raise DataError(
+            f"{where}: key 'answer_type': '{kind}' is not one of them{nearest(kind, _ANSWER_TYPES)}"
+        )
+    return {
+        "id": need(where, raw, "uid", str),
+        "question": need(where, raw, "question", str),
+        "answer": _answer(where, raw, kind),
+        "answer_type": _ANSWER_TYPES[kind],
+        "scale": need(where, raw, "scale", str),
+        "metadata": {
+            "answer_type": kind,
+            "answer_from": need(where, raw, "answer_from", str),
+            "derivation": need(where, raw, "derivation", str),
+        },
+    }
+
+
+def _answer(where: str, raw: Raw, kind: str) -> Any:
+    """Gold as published: one span as text, several as a JSON list (one file has an empty span: kept)."""
+    import json
+
+    if _ANSWER_TYPES[kind] == "number":
+        return need(where, raw, "answer", int, float, str)
+    spans = need(where, raw, "answer", list)
+    if not all(isinstance(span, str) for span in spans):
+        raise DataError(f"{where}: key 'answer': expected a list of texts")
+    return spans[0] if len(spans) == 1 else json.dumps(spans, ensure_ascii=False)

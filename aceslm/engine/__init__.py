@@ -1,0 +1,50 @@
+"""Text generation behind one protocol. Importing this package imports neither torch nor transformers.
+
+engine = load_engine(spec, quantization="none", dtype="auto", device="auto")
+for completion in engine.generate(prompts, settings):
+    ...
+"""
+
+from __future__ import annotations
+
+from aceslm.engine.base import Engine, EngineInfo, never
+from aceslm.errors import ConfigError, nearest
+from aceslm.records import ModelSpec
+
+__all__ = ["Engine", "EngineInfo", "load_engine", "never"]
+
+ENGINES = ("auto", "generate", "scripted")
+
+
+def load_engine(
+    model: ModelSpec,
+    *,
+    engine: str = "auto",
+    quantization: str = "none",
+    dtype: str = "auto",
+    device: str = "auto",
+    batch_size: int | None = None,
+    batch_fraction: float = 1.0,
+) -> Engine:
+    """Load a model into an engine.
+
+    Args:
+        engine: `auto` (scripted for the scripted model, else `generate`), `generate` or `scripted`.
+        quantization: `none`, `int8` or `nf4`.
+        batch_size: prompts per batch; None chooses by device.
+        batch_fraction: part of that, after attempts that ran out of memory.
+
+    Raises:
+        ModelUnavailable: not cached, gated, or its files do not load.
+        EngineError: no such device, or no quantization backend for it.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine '{engine}'{nearest(engine, ENGINES)}")
+    if engine == "scripted" or model.source == "scripted":
+        from aceslm.engine.scripted import ScriptedEngine
+
+        return ScriptedEngine()
+    from aceslm.engine.generate import GenerateEngine
+    from aceslm.engine.loading import load_model
+
+    return GenerateEngine(load_model(model, quantization, dtype, device), batch_size, batch_fraction)

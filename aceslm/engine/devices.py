@@ -1,0 +1,129 @@
+"""Which device, which dtype, how many threads: chosen from what is really there."""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from aceslm.errors import EngineError
+
+log = logging.getLogger(__name__)
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: the scheduler's share, affinity and cgroup quota.
+
+    `ACESLM_CORES` (set by the local pool for its workers) and `SLURM_CPUS_PER_TASK` limit it further.
+    """
+    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
+    for name in ("ACESLM_CORES", "SLURM_CPUS_PER_TASK"):
+        value = os.environ.get(name, "")
+        if value.isdigit() and int(value) > 0:
+            limits.append(int(value))
+    quota = _cgroup_cores()
+    if quota:
+        limits.append(quota)
+    return max(1, min(limits))
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device to use; `auto` prefers CUDA, then MPS, then the CPU.
+
+    Raises:
+        EngineError: the wanted device is not there.
+    """
+    if wanted == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        if torch.backends.mps.is_available():
+            return torch.device("mps")
+        log.info("no accelerator found: using the CPU with %d cores", available_cores())
+        return torch.device("cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise EngineError(f"--device {wanted}: expected auto, cuda, cuda:N, mps or cpu") from None
+    usable = {
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
+    if not usable.get(device.type, False):
+        raise EngineError(f"--device {wanted}: this machine has no such device; try --device auto")
+    return device
+
+
+def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Return the dtype to compute in; `auto` is bf16 where the hardware has it, else float32."""
+    if wanted != "auto":
+        return _DTYPES[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device.type == "mps":
+        return torch.float16
+    return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """Return `bfloat16` for torch.bfloat16."""
+    return str(dtype).removeprefix("torch.")
+
+
+def torch_version() -> str:
+    """Return torch's version."""
+    return str(torch.__version__)
+
+
+def follow_cores() -> None:
+    """Let torch use exactly the cores this process has."""
+    cores = available_cores()
+    if torch.get_num_threads() != cores:
+        torch.set_num_threads(cores)
+
+
+def accelerator_peak_bytes() -> int | None:
+    """Return the most memory that tensors took since the last call, summed over CUDA devices.
+
+    The weights count for as long as they are there. None where there is no CUDA device.
+    """
+    if not torch.cuda.is_available():
+        return None
+    devices = range(torch.cuda.device_count())
+    peak = sum(torch.cuda.max_memory_allocated(index) for index in devices)
+    for index in devices:
+        torch.cuda.reset_peak_memory_stats(index)
+    return peak
+
+
+def memory_error(error: BaseException) -> bool:
+    """Return whether an exception means that a device or the host ran out of memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    signs = ("out of memory", "DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "not enough memory")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+@cache
+def _cpu_has_bf16() -> bool:
+    """Whether the CPU multiplies bf16 natively (AVX512-BF16, AMX, or Arm's bf16)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
+
+
+def _cgroup_cores() -> int | None:
+    """Return the whole cores of a cgroup v2 CPU quota, None where there is none."""
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
+    except (OSError, ValueError):
+        return None
+    return None if quota == "max" else max(1, int(quota) // int(period))

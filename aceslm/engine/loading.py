@@ -1,0 +1,212 @@
+"""Finding and loading weights and tokenizer, quantized or not, without ever asking a hub by surprise."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors import SafetensorError
+
+from aceslm.default_model import embedded_folder
+from aceslm.engine.devices import choose_device, choose_dtype, dtype_name, follow_cores
+from aceslm.errors import EngineError, ModelUnavailable
+from aceslm.models import folder_digest, require_on_this_machine
+from aceslm.records import ModelSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """Weights and tokenizer in memory.
+
+    `eos_token_ids` is the union of what the tokenizer and the checkpoint call an end; the rest of the
+    checkpoint's generation_config is ignored.
+    """
+
+    spec: ModelSpec
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+    quantization: str
+    context_window: int | None
+    eos_token_ids: tuple[int, ...]
+    load_s: float
+    footprint_bytes: int
+
+
+def load_model(spec: ModelSpec, quantization: str, dtype: str, device: str) -> LoadedModel:
+    """Load a model's weights and tokenizer.
+
+    Raises:
+        ModelUnavailable: not cached, gated, damaged.
+        EngineError: no such device or no bitsandbytes backend for it.
+    """
+    began = time.perf_counter()
+    follow_cores()
+    _quiet()
+    target = choose_device(device)
+    chosen = choose_dtype(spec.dtype if dtype == "auto" else dtype, target)
+    place, revision = locate(spec)
+    common: dict[str, Any] = {"trust_remote_code": spec.trust_remote_code}
+    if revision:
+        common["revision"] = revision
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(place, **common)
+        # a .bin checkpoint only where the registry allows it; transformers reads it with weights_only
+        arguments = {**common, "use_safetensors": None if spec.allow_bin else True}
+        model = _weights(place, arguments, quantization, chosen, target)
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
+        raise ModelUnavailable(_why_not(spec, error)) from error
+    model.eval()
+    loaded = LoadedModel(
+        spec=spec,
+        model=model,
+        tokenizer=tokenizer,
+        device=target,
+        dtype=chosen,
+        quantization=quantization,
+        context_window=_context_window(spec, model.config),
+        eos_token_ids=_end_tokens(model, tokenizer),
+        load_s=0.0,
+        footprint_bytes=int(model.get_memory_footprint()),
+    )
+    _forget_generation_config(model)
+    if quantization != "none":
+        _warm_up(loaded)
+    log.info("loaded %s: %s on %s, %s", spec.model_id, dtype_name(chosen), target, quantization)
+    return _with_load_time(loaded, time.perf_counter() - began)
+
+
+def load_tokenizer(spec: ModelSpec) -> Any:
+    """Load a model's tokenizer alone, without its weights.
+
+    Raises:
+        ModelUnavailable: not cached, gated, damaged.
+    """
+    _quiet()
+    place, revision = locate(spec)
+    pinned = {"revision": revision} if revision else {}
+    try:
+        return transformers.AutoTokenizer.from_pretrained(
+            place, trust_remote_code=spec.trust_remote_code, **pinned
+        )
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise ModelUnavailable(_why_not(spec, error)) from error
+
+
+def locate(spec: ModelSpec) -> tuple[str, str | None]:
+    """Return where transformers finds a model: a folder, or a hub id with its revision.
+
+    Raises:
+        ModelUnavailable: the embedded model was not prestaged, or the folder is gone or has changed since.
+    """
+    if spec.source == "embedded":
+        require_on_this_machine(spec)
+        return str(embedded_folder()), None
+    if spec.source == "folder":
+        if not Path(spec.model_id).is_dir():
+            raise ModelUnavailable(f"model folder {spec.model_id} does not exist any more")
+        if spec.revision.startswith("sha256:") and folder_digest(Path(spec.model_id)) != spec.revision:
+            raise ModelUnavailable(
+                f"model folder {spec.model_id} has changed since this run was planned: put the files back, "
+                "or submit again (which plans a new run)"
+            )
+        return str(Path(spec.model_id)), None
+    return spec.model_id, spec.revision
+
+
+def _weights(
+    place: str, common: dict[str, Any], quantization: str, dtype: torch.dtype, device: torch.device
+) -> Any:
+    arguments: dict[str, Any] = {**common, "dtype": dtype}
+    if quantization != "none":
+        arguments["quantization_config"] = _quantization_config(quantization, dtype, device)
+        arguments["device_map"] = {"": device}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = transformers.AutoModelForCausalLM.from_pretrained(place, **arguments)
+    return model if quantization != "none" else model.to(device)
+
+
+def _quantization_config(quantization: str, dtype: torch.dtype, device: torch.device) -> Any:
+    if device.type == "mps":
+        raise EngineError(
+            f"quantization '{quantization}': bitsandbytes has no backend for MPS; "
+            "use --device cpu or quantization none"
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import bitsandbytes  # noqa: F401
+    except Exception as error:
+        raise EngineError(f"quantization '{quantization}': bitsandbytes does not import: {error}") from error
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    if quantization == "int8":
+        # A threshold above 0 makes a row's result depend on the outliers of its neighbours in the batch.
+        return transformers.BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=0.0)
+    return transformers.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    ends = {tokenizer.eos_token_id}
+    for source in (getattr(model, "generation_config", None), model.config):
+        value = getattr(source, "eos_token_id", None)
+        ends |= set(value) if isinstance(value, list | tuple) else {value}
+    return tuple(sorted(token for token in ends if isinstance(token, int)))
+
+
+def _forget_generation_config(model: Any) -> None:
+    """A checkpoint's own temperature or penalty must not leak into results."""
+    model.generation_config = transformers.GenerationConfig()
+
+
+def _context_window(spec: ModelSpec, config: Any) -> int | None:
+    own = getattr(config.get_text_config(), "max_position_embeddings", None)
+    limits = [limit for limit in (spec.context_window, own) if isinstance(limit, int) and limit > 0]
+    return min(limits) if limits else None
+
+
+def _warm_up(loaded: LoadedModel) -> None:
+    """bitsandbytes packs weights at the first forward pass; that is loading, not generating."""
+    ids = torch.tensor([[loaded.eos_token_ids[0] if loaded.eos_token_ids else 0]], device=loaded.device)
+    with torch.inference_mode():
+        loaded.model(input_ids=ids)
+
+
+def _with_load_time(loaded: LoadedModel, seconds: float) -> LoadedModel:
+    return replace(loaded, load_s=seconds)
+
+
+def _why_not(spec: ModelSpec, error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    text = " ".join(lines).lower()
+    if spec.source == "hub":
+        if re.search(r"gated|\b40[13]\b", text):
+            return (
+                f"model '{spec.model_id}' is gated: accept its licence on its hub page, set HF_TOKEN, then: "
+                f"aceslm prestage --model-id {spec.name}"
+            )
+        if any(
+            sign in text for sign in ("offline", "connect", "not found", "couldn't", "cannot find", "cached")
+        ):
+            return (
+                f"model '{spec.model_id}' is neither in the cache nor reachable; on a node with internet: "
+                f"aceslm prestage --model-id {spec.name}"
+            )
+    return f"model '{spec.model_id}' does not load: {lines[0]}"
+
+
+def _quiet() -> None:
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()

@@ -1,0 +1,89 @@
+"""The scripted engine: deterministic answers without a model, for tests and rehearsals.
+
+An answer depends on the prompt's text and request id only. Environment, for rehearsing trouble:
+`ACESLM_SCRIPTED_DELAY_S` (seconds per prompt), `ACESLM_SCRIPTED_FAIL` (rows whose prompt holds this text
+become error rows), `ACESLM_SCRIPTED_RAISE` (a prompt that holds this text breaks the run).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from aceslm.digests import digest
+from aceslm.engine.base import EngineInfo, never
+from aceslm.errors import EngineError
+from aceslm.records import Completion, GenerationSettings, Prompt
+
+_WORDS = ("normal", "anomalous", "Retail", "32", "7.7", "freight costs fell")
+
+
+class ScriptedEngine:
+    """Answers from a digest of the prompt; yields in an order of its own."""
+
+    def __init__(self) -> None:
+        self.info = EngineInfo(
+            engine="scripted",
+            engine_effective="scripted",
+            device="none",
+            dtype="none",
+            quantization="none",
+            context_window=None,
+            load_s=0.0,
+            footprint_bytes=0,
+            determinism="exact: the answer depends on the prompt alone",
+        )
+        self._delay_s = float(os.environ.get("ACESLM_SCRIPTED_DELAY_S", "0"))
+        self._fail = os.environ.get("ACESLM_SCRIPTED_FAIL")
+        self._raise = os.environ.get("ACESLM_SCRIPTED_RAISE")
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        settings: GenerationSettings,
+        should_stop: Callable[[], bool] = never,
+    ) -> Iterator[Completion]:
+        """Yield one completion a prompt, in the order of their digests."""
+        for prompt in sorted(prompts, key=lambda prompt: digest(prompt.request_id)):
+            if should_stop():
+                return
+            began = time.perf_counter()
+            time.sleep(self._delay_s)
+            text = self.render(prompt)
+            if self._raise and self._raise in text:
+                raise EngineError(f"the scripted engine was told to break at '{self._raise}'")
+            answer = self._answer(prompt, text, settings)
+            failed = bool(self._fail and self._fail in text)
+            latency_ms = (time.perf_counter() - began) * 1000
+            yield Completion(
+                request_id=prompt.request_id,
+                text="" if failed else answer,
+                finish_reason="error" if failed else "stop",
+                error=f"the scripted engine was told to fail at '{self._fail}'" if failed else None,
+                prompt_tokens=self.count_tokens(text),
+                output_tokens=0 if failed else self.count_tokens(answer),
+                latency_ms=latency_ms,
+                batch_size=1,
+                batch_ms=latency_ms,
+            )
+
+    def render(self, prompt: Prompt) -> str:
+        """Return the messages, one after another."""
+        return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+    def count_tokens(self, text: str) -> int:
+        """Count words and marks."""
+        return len(re.findall(r"\w+|[^\w\s]", text))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def _answer(self, prompt: Prompt, text: str, settings: GenerationSettings) -> str:
+        # Greedy: the text alone decides. Sampled: the request id too, as noise is keyed by it.
+        key = digest(text, prompt.request_id if settings.temperature else "", settings.temperature)
+        options = re.findall(r"^([A-Z])\. ", text, re.MULTILINE)
+        if options:
+            return f"The answer is ({options[int(key, 16) % len(options)]})."
+        return _WORDS[int(key, 16) % len(_WORDS)]

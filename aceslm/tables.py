@@ -1,0 +1,206 @@
+"""Summaries and comparisons as a person reads them: Markdown pages and terminal tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.store import replacing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FOOTNOTE = (
+    "Intervals are 95 %: Wilson where every context is a single question, else a bootstrap over contexts. "
+    "Failed and unparsed samples count as wrong."
+)
+_COMPARISON_FOOTNOTE = (
+    "A difference is that of two accuracies on the same samples, seeds averaged; its 95 % interval is a "
+    "bootstrap over contexts, its p a two-sided sign-flip test over contexts, adjusted by Holm's method over "
+    f"all comparisons of the table and judged at {ALPHA}. McNemar: samples that only the first : only the "
+    "second mode got right, with the exact p."
+)
+_COMPARISON_HEADERS = (
+    "task",
+    "model",
+    "quant",
+    "epoch",
+    "comparison",
+    "difference [95 %]",
+    "p",
+    "Holm p",
+    "McNemar",
+    "n",
+    "clusters",
+    "verdict",
+)
+
+
+def write_summary(
+    summary: pd.DataFrame,
+    csv_path: Path,
+    markdown_path: Path,
+    *,
+    title: str,
+    note: str | None = None,
+    comparisons: ComparisonTable | None = None,
+) -> None:
+    """Write a summary as CSV, and with its comparisons as Markdown, atomically."""
+    with replacing(csv_path) as partial:
+        summary.to_csv(partial, index=False)
+    with replacing(markdown_path) as partial:
+        partial.write_text(markdown(summary, title, note, comparisons), encoding="utf-8")
+
+
+def markdown(
+    summary: pd.DataFrame, title: str, note: str | None = None, comparisons: ComparisonTable | None = None
+) -> str:
+    """Return the summary, and the comparisons where given, as a Markdown page."""
+    lines = [f"# {title}", ""]
+    if note:
+        lines += [f"> **{note}**", ""]
+    columns = markdown_columns(summary)
+    lines += [*_table(columns, table_rows(summary, columns)), "", _FOOTNOTE, ""]
+    if comparisons is not None:
+        lines += _comparison_lines(comparisons)
+    return "\n".join(lines)
+
+
+def table_rows(summary: pd.DataFrame, columns: Sequence[str] | None = None) -> list[list[str]]:
+    """Return the summary's rows as short texts, in the order of `TABLE` (only `columns` of it, if given)."""
+    shows = [show for header, show in TABLE if columns is None or header in columns]
+    return [[show(row) for show in shows] for row in _records(summary)]
+
+
+def _records(summary: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in summary.to_dict("records")]
+
+
+def markdown_columns(summary: pd.DataFrame) -> list[str]:
+    """Return the columns of `TABLE` that say something about these rows."""
+    empty = {header for header, name in _OPTIONAL.items() if summary[name].isna().all()}
+    if not summary["seen"].any():
+        empty.add("seen")  # most runs see a question once
+    return [header for header, _ in TABLE if header not in empty]
+
+
+def terminal_columns(summary: pd.DataFrame) -> list[str]:
+    """Return the columns of `TABLE` that a terminal has room for; axes with one value say nothing."""
+    varying = {"quant": "quantization", "seed": "seed", "epoch": "epoch", "seen": "seen"}
+    hidden = {header for header, name in varying.items() if summary[name].nunique() <= 1}
+    hidden |= {"p50 ms", "p99 ms", "tokens/s", "score", *_OPTIONAL}
+    return [header for header, _ in TABLE if header not in hidden]
+
+
+def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
+    """Return comparisons as short texts, in the order of the Markdown table's columns."""
+    return [_comparison_row(comparison) for comparison in comparisons]
+
+
+def _comparison_row(comparison: Comparison) -> list[str]:
+    result, exact = comparison.result, comparison.result.mcnemar
+    difference = f"{result.difference:+.3f}"
+    if result.interval is not None:
+        difference += f" [{result.interval.low:+.3f}, {result.interval.high:+.3f}]"
+    discordant = f"{exact.only_treatment} : {exact.only_reference}, p {_p(exact.p_value)}" if exact else "-"
+    return [
+        comparison.task_name,
+        _short(comparison.model_id),
+        comparison.quantization,
+        str(comparison.epoch),
+        f"{comparison.treatment} - {comparison.reference}",
+        difference,
+        _p(result.p_value),
+        _p(comparison.holm_p),
+        discordant,
+        f"{result.num_samples:,}",
+        f"{result.num_contexts:,}",
+        comparison.verdict,
+    ]
+
+
+def _comparison_lines(table: ComparisonTable) -> list[str]:
+    lines = ["## Comparisons", ""]
+    if not table.fresh and not table.seen:
+        lines += ["None: no two modes answered the same samples.", ""]
+    if table.fresh:
+        lines += [*_table(_COMPARISON_HEADERS, comparison_rows(table.fresh)), "", _COMPARISON_FOOTNOTE, ""]
+    if table.seen:
+        lines += ["### On samples that were seen before", ""]
+        lines += ["Their gold answers had already been learnt from: no evidence about new questions.", ""]
+        lines += [*_table(_COMPARISON_HEADERS, comparison_rows(table.seen)), ""]
+    if table.notes:
+        lines += [*(f"- {note}" for note in table.notes), ""]
+    return lines
+
+
+def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _short(model_id: object) -> str:
+    return str(model_id).rstrip("/").rsplit("/", 1)[-1]
+
+
+def _number(name: str, digits: int = 1, unit: float = 1) -> Callable[[dict[str, Any]], str]:
+    def show(row: dict[str, Any]) -> str:
+        value = row[name]
+        return "-" if value is None or math.isnan(value) else f"{value / unit:,.{digits}f}"
+
+    return show
+
+
+def _accuracy(row: dict[str, Any]) -> str:
+    return f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+
+
+# Figures that only some rows have.
+_OPTIONAL = {
+    "macro-F1": "macro_f1",
+    "MCC": "mcc",
+    "prefill ms": "prefill_ms",
+    "decode ms": "decode_ms",
+    "TTFT p50 ms": "p50_ttft_ms",
+    "reflection ms": "reflection_ms",
+    "amortised ms": "amortised_ms",
+    "peak MB": "peak_memory_bytes",
+    "accelerator MB": "accelerator_peak_bytes",
+}
+
+TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
+    ("model", lambda row: _short(row["model_id"])),
+    ("quant", lambda row: str(row["quantization"])),
+    ("task", lambda row: str(row["task_name"])),
+    ("mode", lambda row: str(row["mode"])),
+    ("seed", lambda row: str(row["seed"])),
+    ("epoch", lambda row: str(row["epoch"])),
+    ("seen", lambda row: "seen" if row["seen"] else "-"),
+    ("accuracy [95 %]", _accuracy),
+    ("score", _number("mean_score", 3)),
+    ("macro-F1", _number("macro_f1", 3)),
+    ("MCC", _number("mcc", 3)),
+    ("n", _number("num_samples", 0)),
+    ("mean ms", _number("avg_latency_ms", 0)),
+    ("p50 ms", _number("p50_latency_ms", 0)),
+    ("p95 ms", _number("p95_latency_ms", 0)),
+    ("p99 ms", _number("p99_latency_ms", 0)),
+    ("prefill ms", _number("prefill_ms", 0)),
+    ("decode ms", _number("decode_ms", 0)),
+    ("TTFT p50 ms", _number("p50_ttft_ms", 0)),
+    ("reflection ms", _number("reflection_ms", 0)),
+    ("amortised ms", _number("amortised_ms", 1)),
+    ("samples/s", _number("samples_per_s", 2)),
+    ("tokens/s", _number("tokens_per_s", 1)),
+    ("peak MB", _number("peak_memory_bytes", 0, 1e6)),
+    ("accelerator MB", _number("accelerator_peak_bytes", 0, 1e6)),
+    ("errors", _number("errors", 0)),
+    ("unparsed", _number("parse_failures", 0)),
+)

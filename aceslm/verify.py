@@ -1,0 +1,20 @@
+"""Verify every published shard of a run; set corrupt ones aside so that they are computed again."""
+
+from __future__ import annotations
+
+from aceslm.errors import CorruptRun
+from aceslm.parts import verified_shard, withdraw_shard
+from aceslm.paths import RunPaths
+from aceslm.plan import require_plans
+
+
+def withdraw_corrupt(paths: RunPaths) -> dict[str, str]:
+    """Set every corrupt shard aside; return shard id -> what is wrong with it."""
+    found = {}
+    for shard in (shard for plan in require_plans(paths) for shard in plan.shards):
+        try:
+            verified_shard(paths, shard.shard_id)
+        except CorruptRun as error:
+            found[shard.shard_id] = str(error)
+            withdraw_shard(paths, shard.shard_id)
+    return found
