@@ -1,0 +1,217 @@
+"""Cluster profile + plan -> arrays: resources, sizes, parallelism, and the sbatch text of each.
+
+    arrays = make_arrays(shards, plans, profile, limit)
+    print(sbatch_text(arrays[0].parameters, folder, arrays[0].count, profile))
+
+The text shown by `--dry-run` and the text submitted come from the same function of submitit.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aceslm.config import ClusterProfile
+from aceslm.errors import LaunchError, nearest
+from aceslm.records import Cell, Plan, Shard
+from launch import slurm
+from launch.sizing import Rate, model_key
+
+_DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayPlan:
+    """One array of a submission: the tasks `first .. first + count - 1` of its index map.
+
+    `parallel` is this array's share of `max_parallel`; `after` is the position of the array that must end
+    before this one may start, where there are more arrays than the budget has slots.
+    """
+
+    first: int
+    count: int
+    resources: Mapping[str, int]
+    parallel: int
+    after: int | None = None
+
+
+def make_tasks(
+    shards: Sequence[Shard],
+    plans: Sequence[Plan],
+    profile: ClusterProfile,
+    rates: Mapping[tuple[str, str], Rate],
+) -> list[tuple[Mapping[str, int], list[tuple[str, ...]]]]:
+    """Group shards by resources, and pack those that share a model into tasks."""
+    cells = {cell.cell_id: cell for cell in plans[0].cells}
+    largest: dict[tuple[str, str], int] = {}
+    for shard in shards:
+        key = model_key(cells[shard.cell_id])
+        largest[key] = max(largest.get(key, 0), shard.num_units)
+    groups: dict[tuple[tuple[str, int], ...], dict[tuple[str, ...], list[str]]] = {}
+    for shard in shards:
+        cell = cells[shard.cell_id]
+        asked = task_resources(cell, plans, profile)
+        if rate := rates.get(model_key(cell)):
+            samples = largest[model_key(cell)] * profile.shards_per_task
+            asked["time_min"] = rate.time_min(samples, cap=asked["time_min"])
+        resources = tuple(sorted(asked.items()))
+        model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
+        groups.setdefault(resources, {}).setdefault(model, []).append(shard.shard_id)
+    packed: list[tuple[Mapping[str, int], list[tuple[str, ...]]]] = []
+    for resources, models in groups.items():
+        size = profile.shards_per_task
+        tasks = [
+            tuple(names[start : start + size])
+            for names in models.values()
+            for start in range(0, len(names), size)
+        ]
+        packed.append((dict(resources), tasks))
+    return packed
+
+
+def task_resources(cell: Cell, plans: Sequence[Plan], profile: ClusterProfile) -> dict[str, int]:
+    """Return what one task of a cell asks for: the plan's figures, replaced by the profile's."""
+    planned = next(
+        (plan.resources[cell.model.name] for plan in plans if cell.model.name in plan.resources), {}
+    )
+    return task_defaults(profile, planned)
+
+
+def task_defaults(profile: ClusterProfile, planned: Mapping[str, int] | None = None) -> dict[str, int]:
+    """Return a task's resources: the defaults, replaced by what is planned, replaced by the profile's."""
+    site = {key: getattr(profile, key) for key in _DEFAULT_RESOURCES if getattr(profile, key) is not None}
+    return {**_DEFAULT_RESOURCES, **(planned or {}), **site}
+
+
+def make_arrays(
+    groups: Sequence[tuple[Mapping[str, int], Sequence[object]]], profile: ClusterProfile, array_limit: int
+) -> list[ArrayPlan]:
+    """Split each group at the site's largest array and divide `max_parallel` over all arrays."""
+    pieces = []
+    first = 0
+    for resources, tasks in groups:
+        for start in range(0, len(tasks), array_limit):
+            count = min(array_limit, len(tasks) - start)
+            pieces.append((first + start, count, resources))
+        first += len(tasks)
+    shares, after = _shares([count for _, count, _ in pieces], profile.max_parallel)
+    return [
+        ArrayPlan(first, count, resources, share, previous)
+        for (first, count, resources), share, previous in zip(pieces, shares, after, strict=True)
+    ]
+
+
+def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[int | None]]:
+    """Return each array's `%N`, and which array it must wait for; together never more than `budget`."""
+    none: list[int | None] = [None] * len(counts)
+    if budget is None or sum(counts) <= budget:
+        return list(counts), none
+    if len(counts) > budget:
+        # More arrays than slots: `budget` chains of arrays, each array one task at a time.
+        return [1] * len(counts), [n - budget if n >= budget else None for n in range(len(counts))]
+    shares = [1] * len(counts)
+    for _ in range(budget - len(counts)):
+        hungriest = max(range(len(counts)), key=lambda n: (counts[n] - shares[n]) / shares[n])
+        if shares[hungriest] < counts[hungriest]:
+            shares[hungriest] += 1
+    return shares, none
+
+
+def parameters(
+    resources: Mapping[str, int],
+    profile: ClusterProfile,
+    name: str,
+    *,
+    parallel: int = 1,
+    dependency: str | None = None,
+) -> dict[str, Any]:
+    """Return submitit's parameters of one array (or job); everything is submitted held."""
+    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    environment = {**offline, **profile.environment}
+    exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
+    values: dict[str, Any] = {
+        "job_name": name,
+        "time": resources["time_min"],
+        "mem": f"{resources['mem_gb']}GB",
+        "nodes": 1,
+        "ntasks_per_node": profile.ranks_per_task,
+        "cpus_per_task": resources["cpus"],
+        "gpus_per_node": resources["gpus"] if resources["gpus"] and not profile.gres else None,
+        "partition": profile.partition,
+        "account": profile.account,
+        "qos": profile.qos,
+        "constraint": profile.constraint,
+        "gres": profile.gres if resources["gpus"] or "gpu" not in (profile.gres or "") else None,
+        "wckey": profile.wckey,
+        "dependency": dependency,
+        "array_parallelism": parallel,
+        "signal_delay_s": profile.signal_delay_s,
+        "stderr_to_stdout": True,
+        "srun_args": list(profile.srun_args),
+        # since 22.05 srun does not inherit --cpus-per-task
+        "setup": ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK", *exports, *profile.setup],
+        "additional_parameters": {
+            "hold": True,
+            "requeue": True,
+            "kill-on-invalid-dep": "yes",
+            **profile.sbatch,
+        },
+    }
+    return {key: value for key, value in values.items() if value is not None or key == "wckey"}
+
+
+def sbatch_text(values: Mapping[str, Any], folder: Path, count: int, profile: ClusterProfile) -> str:
+    """Return the script that submitit would hand to sbatch."""
+    from submitit.slurm import slurm as submitit_slurm
+
+    command = f"{python_command(profile)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
+    array = {"map_count": count} if count > 1 else {}
+    return str(submitit_slurm._make_sbatch_string(command=command, folder=folder, **values, **array))
+
+
+def executor(values: Mapping[str, Any], folder: Path, profile: ClusterProfile) -> Any:
+    """Return a submitit executor for these parameters."""
+    from submitit.slurm.slurm import SlurmExecutor
+
+    made = SlurmExecutor(folder, max_num_timeout=10_000, python=python_command(profile))
+    made.update_parameters(**values)
+    return made
+
+
+def python_command(profile: ClusterProfile) -> str:
+    """Return the shell words that start Python on a node."""
+    return profile.python or shlex.quote(sys.executable)
+
+
+def check_limits(arrays: Sequence[ArrayPlan], profile: ClusterProfile) -> None:
+    """Find requests that Slurm would accept and never run.
+
+    Raises:
+        LaunchError: unknown partition, more time, CPUs or memory than any of its nodes has.
+    """
+    limits = slurm.partition_limits(profile.partition)
+    if limits is None:
+        known = nearest(profile.partition or "", slurm.partitions())
+        raise LaunchError(f"partition '{profile.partition}' does not exist{known}")
+    for array in arrays:
+        asked = array.resources
+        ranks = profile.ranks_per_task
+        if limits.max_time_min is not None and asked["time_min"] > limits.max_time_min:
+            raise LaunchError(
+                f"time_min {asked['time_min']} is over the partition's limit of {limits.max_time_min} min: "
+                "such a job would wait for ever; lower time_min in the profile or in `resources`"
+            )
+        if asked["cpus"] * ranks > limits.cpus_per_node:
+            have = limits.cpus_per_node
+            raise LaunchError(f"cpus {asked['cpus']} x {ranks} ranks is more than a node has ({have})")
+        if asked["mem_gb"] * 1024 > limits.mem_mb_per_node:
+            raise LaunchError(
+                f"mem_gb {asked['mem_gb']} is more than a node has ({limits.mem_mb_per_node} MB)"
+            )
+    nodes = profile.sbatch.get("nodes", 1)
+    if int(str(nodes).split("-", maxsplit=1)[0]) > limits.nodes:
+        raise LaunchError(f"nodes {nodes} is more than the partition has ({limits.nodes})")

@@ -1,0 +1,203 @@
+"""The ledger of submissions: an intent before, the jobs after; neither is ever rewritten.
+
+`submissions/0001.intent.json` says which array index runs which shards, so that a job carries nothing but
+a path and two numbers. `submissions/0001.jobs.json` says what was submitted, from which code.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from aceslm.attempts import code_digest, installed_packages, provenance
+from aceslm.errors import LaunchError, MixedRun, RunError
+from aceslm.paths import RunPaths
+from aceslm.store import create_json, read_json
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOptions:
+    """How workers generate; never part of a result's identity."""
+
+    engine: str = "auto"
+    device: str = "auto"
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One submission before it happens: index -> shards. `token` (= job name) finds its jobs again.
+
+    `profile` and `max_requeues` are for Slurm submissions.
+    """
+
+    number: int
+    token: str
+    cluster: str
+    tasks: tuple[tuple[str, ...], ...]
+    options: WorkerOptions
+    code: str
+    host: str
+    pid: int
+    created_at: float
+    profile: str | None = None
+    max_requeues: int = 0
+    time_min: int | None = None
+    signal_delay_s: int = 90
+
+
+@dataclass(frozen=True, slots=True)
+class SubmittedArray:
+    """One array in the queue: job id, and its tasks of the intent. A one-task array is a plain job."""
+
+    job_id: str
+    first: int
+    count: int
+    sbatch: str
+
+    def task(self, index: int | None) -> int:
+        """Return the intent's task number of an array index."""
+        return self.first + (index or 0)
+
+
+def write_intent(
+    paths: RunPaths,
+    cluster: str,
+    tasks: Sequence[Sequence[str]],
+    options: WorkerOptions,
+    **slurm: Any,
+) -> Intent:
+    """Take the next submission number and write what is about to be submitted."""
+    intent = Intent(
+        number=0,
+        token=f"aceslm-{secrets.token_hex(4)}",
+        cluster=cluster,
+        tasks=tuple(tuple(task) for task in tasks),
+        options=options,
+        code=code_digest(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        created_at=time.time(),
+        **slurm,
+    )
+    number = len(intents(paths)) + 1
+    while not create_json(paths.intent(number), {**asdict(intent), "number": number}):
+        number += 1
+    return read_intent(paths, number)
+
+
+def read_intent(paths: RunPaths, number: int) -> Intent:
+    """Read one submission's intent.
+
+    Raises:
+        RunError: there is none, or it does not read back.
+    """
+    path = paths.intent(number)
+    try:
+        value = read_json(path)
+        value["tasks"] = tuple(tuple(task) for task in value["tasks"])
+        value["options"] = WorkerOptions(**value["options"])
+        return Intent(**value)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing: this run has no submission {number}") from None
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path}: not an intent of this version ({error})") from None
+
+
+def intents(paths: RunPaths) -> list[Intent]:
+    """Return all submissions of a run, in order."""
+    files = sorted(paths.submissions.glob("[0-9]*.intent.json")) if paths.submissions.is_dir() else []
+    return [read_intent(paths, int(path.name.split(".")[0])) for path in files]
+
+
+def write_jobs(paths: RunPaths, intent: Intent, jobs: Sequence[dict[str, Any]], **more: Any) -> None:
+    """Write what was submitted, and the environment it was submitted from."""
+    value = {
+        "number": intent.number,
+        "token": intent.token,
+        "jobs": list(jobs),
+        "submitted_at": time.time(),
+        "user": getpass.getuser(),
+        "environment": {
+            **provenance(),
+            "host": socket.gethostname(),
+            "installed": installed_packages(),
+        },
+        **more,
+    }
+    create_json(paths.jobs(intent.number), value)
+
+
+def is_abandoned(paths: RunPaths, intent: Intent) -> bool:
+    """Return whether a submission came to nothing (its launcher died, or Slurm refused)."""
+    path = paths.jobs(intent.number)
+    return path.exists() and bool(read_json(path).get("abandoned"))
+
+
+def submitted_arrays(paths: RunPaths, intent: Intent) -> list[SubmittedArray]:
+    """Return the arrays of a Slurm submission; empty before its jobs file exists."""
+    path = paths.jobs(intent.number)
+    if not path.exists():
+        return []
+    return [SubmittedArray(**job) for job in read_json(path)["jobs"]]
+
+
+def refuse_mixture(paths: RunPaths, options: WorkerOptions) -> None:
+    """Compare with the last submission of this run.
+
+    Raises:
+        MixedRun: the code or the engine has changed, so rows of two versions would stand in one table.
+    """
+    earlier = intents(paths)
+    has_rows = any(paths.shards.glob("*.done.json")) or any((paths.root / "parts").glob("*/part-*.parquet"))
+    if not earlier or not has_rows:
+        return
+    last = earlier[-1]
+    changes = [
+        ("the code of aceslm", last.code, code_digest()),
+        ("the engine", last.options.engine, options.engine),
+    ]
+    for what, before, now in changes:
+        if before != now:
+            raise MixedRun(
+                f"{paths.root}: {what} has changed since this run began ({before} -> {now}): finish with the "
+                "old version, start afresh under another name (--set name=...), or accept rows of both "
+                "with --allow-mixed"
+            )
+
+
+def refuse_dirty() -> None:
+    """Raise LaunchError when the checkout has uncommitted changes (or is no checkout at all)."""
+    facts = provenance()
+    if facts["commit"] is None:
+        raise LaunchError(
+            "--require-clean: this is not a git checkout, so nothing can be said about its changes"
+        )
+    if facts["dirty"] is not None:
+        raise LaunchError("--require-clean: there are uncommitted changes (git status); commit or stash them")
+
+
+def running_launcher(paths: RunPaths) -> Intent | None:
+    """Return the submission of another local launcher that is still at work on this host, if any."""
+    for intent in reversed(intents(paths)):
+        mine = intent.pid == os.getpid() or paths.jobs(intent.number).exists()
+        local = intent.cluster in {"local", "debug"} and intent.host == socket.gethostname()
+        if local and not mine and _same_process(intent):
+            return intent
+    return None
+
+
+def _same_process(intent: Intent) -> bool:
+    """Return whether the launcher's pid is alive and is not a later process with a recycled number."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(intent.pid).create_time() <= intent.created_at)
+    except psutil.Error:
+        return False

@@ -1,0 +1,210 @@
+"""A grid and the registries -> a run directory with plans: what `run`, `submit` and `--dry-run` share.
+
+prepared = prepare(grid)                   # reads, resolves, expands: writes nothing
+plans = write_run(prepared)                # run directory, snapshots, the plan of what is not planned yet
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from aceslm.config import (
+    GridConfig,
+    ModelEntry,
+    ResourcesConfig,
+    model_registry,
+    repository_root,
+    task_registry,
+)
+from aceslm.data import load_samples, select_split, task_digest, write_samples
+from aceslm.errors import ConfigError, DataError, RunError, nearest
+from aceslm.models import require_on_this_machine, resolve_model
+from aceslm.paths import RunPaths
+from aceslm.plan import DEFAULT_SHARD_SIZE, expand, load_plans, next_plan, run_digest, save_plan
+from aceslm.records import Cell, ModelSpec, Plan, Sample, TaskTable
+from aceslm.store import locked, replacing
+from launch.sizing import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
+
+_LOCK_WAIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """A task as planned, with its samples."""
+
+    table: TaskTable
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A grid with everything looked up; nothing is written yet."""
+
+    grid: GridConfig
+    paths: RunPaths
+    cells: tuple[Cell, ...]
+    tasks: tuple[LoadedTask, ...]
+    earlier: tuple[Plan, ...]
+    plan: Plan | None
+    replan: Callable[[Sequence[Plan]], Plan | None]
+
+    @property
+    def plans(self) -> tuple[Plan, ...]:
+        return (*self.earlier, self.plan) if self.plan else self.earlier
+
+
+def prepare(
+    grid: GridConfig,
+    results: Path = Path("results"),
+    *,
+    extra_task: LoadedTask | None = None,
+    trust_remote_code: bool = False,
+    pilot: bool = False,
+) -> Prepared:
+    """Resolve models and tasks, expand the grid, and plan what no earlier plan of the run covers.
+
+    A pilot plans one small shard for each model and quantization whose rate is not known.
+
+    Raises:
+        UsageError: an unknown name, a bad task file, a mode that does not fit.
+        ModelUnavailable: a hub model without a known revision.
+    """
+    tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
+    models = [_model(name, grid, trust_remote_code) for name in grid.models]
+    tables = [task.table for task in tasks]
+    cells = expand(grid, models, tables)
+    paths = RunPaths(results / f"{grid.name}-{run_digest(cells)}")
+    earlier = load_plans(paths)
+    resources = {name: model_resources(name, grid.resources) for name in grid.models}
+    sizes = _shard_sizes(grid, earlier[0].cells if earlier else cells, results, pilot)
+    wanted = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
+
+    def plan_after(known: Sequence[Plan]) -> Plan | None:
+        return next_plan(wanted, cells, tables, known, resources, sizes)
+
+    return Prepared(grid, paths, cells, tasks, earlier, plan_after(earlier), plan_after)
+
+
+def write_run(prepared: Prepared) -> tuple[Plan, ...]:
+    """Write the run directory: configuration, snapshots, the new plan; return all plans.
+
+    Raises:
+        Locked: another command is planning or merging this run.
+    """
+    paths = prepared.paths
+    for cell in prepared.cells:
+        require_on_this_machine(cell.model)
+    try:
+        paths.root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot make the run directory {paths.root}: {error.strerror}") from None
+    with locked(paths.lock, "aceslm submit", wait_s=_LOCK_WAIT_S):
+        _write_config(paths, prepared.grid)
+        for task in prepared.tasks:
+            snapshot = paths.task(task.table.task_digest)
+            if not snapshot.exists():
+                write_samples(task.samples, snapshot)
+        # another submit may have planned meanwhile: what it covers is not planned again
+        known = load_plans(paths)
+        plan = prepared.plan if known == prepared.earlier else prepared.replan(known)
+        if plan is not None:
+            save_plan(paths, plan)
+    return load_plans(paths)
+
+
+def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: bool) -> dict[str, int]:
+    """Return cell id -> shard size: as configured, else by measured rates."""
+    rates = measured_rates(results)
+    if pilot:
+        unknown: dict[tuple[str, str], str] = {}
+        for cell in cells:
+            if model_key(cell) not in rates:
+                unknown.setdefault(model_key(cell), cell.cell_id)
+        return {cell.cell_id: PILOT_SAMPLES if cell.cell_id in unknown.values() else 0 for cell in cells}
+    if grid.shard_size is not None:
+        return {}
+    return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rates)
+
+
+def load_task(name: str) -> LoadedTask:
+    """Load a task of the registry, or a task file by its path.
+
+    Raises:
+        ConfigError: neither a registered task nor a file.
+        DataError: the file is wrong.
+    """
+    registry = task_registry()
+    if name in registry:
+        entry = registry[name]
+        path = repository_root() / entry.path
+        if entry.importer and not path.exists():
+            raise DataError(
+                f"task '{name}' has not been imported yet; get the published files, then: "
+                f"aceslm data import {entry.importer} FOLDER --output {path}"
+            )
+        samples = load_samples(path, domain=entry.domain, answer_type=entry.answer_type)
+        return _loaded(name, entry.domain, samples, entry.eval_split)
+    if Path(name).suffix in {".json", ".jsonl", ".csv", ".parquet"}:
+        return load_task_file(Path(name), domain=None)
+    raise ConfigError(f"unknown task '{name}'{nearest(name, registry)}; `aceslm tasks` lists them")
+
+
+def load_task_file(path: Path, domain: str | None) -> LoadedTask:
+    """Load a task file that is not in the registry; the task is named by the file's stem."""
+    samples = load_samples(path, domain=domain)
+    return _loaded(path.stem, domain or samples[0].domain or "general", samples, None)
+
+
+def model_resources(name: str, override: ResourcesConfig) -> dict[str, int]:
+    """Return what one array task of a model asks for: the registry's figures, then the grid's."""
+    entry = model_registry().get(name)
+    figures = (entry or ModelEntry(id=name)).resources.model_dump()
+    return {**figures, **override.model_dump(exclude_none=True)}
+
+
+def narrow(grid: GridConfig, **axes: Sequence[str]) -> GridConfig:
+    """Filter axes of a grid (`models`, `tasks`, `modes`); a name outside the grid replaces the list."""
+    return grid.model_copy(update={axis: tuple(names) for axis, names in axes.items() if names})
+
+
+def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str | None) -> LoadedTask:
+    if any(sample.split for sample in samples):
+        split = eval_split or "eval"
+        chosen = select_split(samples, split)
+    else:
+        split, chosen = "", samples
+    table = TaskTable(
+        task_name=name,
+        task_digest=task_digest(chosen),
+        domain=domain,
+        split=split,
+        sample_ids=tuple(sample.sample_id for sample in chosen),
+    )
+    return LoadedTask(table, chosen)
+
+
+def _model(name: str, grid: GridConfig, trust_remote_code: bool) -> ModelSpec:
+    if grid.engine != "scripted" or name == "scripted":
+        return resolve_model(name, trust_remote_code=trust_remote_code)
+    # A rehearsal without the model: its own name and identity, so that neither its rows nor its speed can
+    # pass for the real thing.
+    entry = model_registry().get(name)
+    if entry is None and "/" not in name:
+        resolve_model(name)  # a misspelt name is an error in a rehearsal too
+    return ModelSpec(name, f"{entry.id if entry else name} (scripted)", "scripted", source="scripted")
+
+
+def _write_config(paths: RunPaths, grid: GridConfig) -> None:
+    with replacing(paths.config) as partial:
+        text = yaml.safe_dump(grid.model_dump(mode="json"), sort_keys=False)
+        partial.write_text(f"# the resolved configuration of this run, defaults included\n{text}", "utf-8")
+
+
+def default_results() -> Path:
+    """Return the folder of run directories: `$ACESLM_RESULTS`, else `results` in the current folder."""
+    return Path(os.environ.get("ACESLM_RESULTS", "results"))

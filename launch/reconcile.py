@@ -1,0 +1,149 @@
+"""What the scheduler knows and the files do not: tasks in the queue, attempts that died without a trace."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from aceslm.errors import LaunchError
+from aceslm.paths import RunPaths
+from aceslm.store import create_json, process_alive, read_json
+from launch import slurm
+from launch.ledger import Intent, intents, submitted_arrays
+
+_MAX_HALVINGS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerView:
+    """What is in the queue for a run: shard id -> its task. `source` says who was asked."""
+
+    source: str
+    tasks: dict[str, slurm.QueuedTask]
+
+
+def scheduler_view(paths: RunPaths) -> SchedulerView:
+    """Ask Slurm about a run's tasks; without Slurm the files alone speak."""
+    submissions = [intent for intent in intents(paths) if intent.cluster == "slurm"]
+    if not submissions:
+        return SchedulerView("files", {})
+    try:
+        found = queued_shards(paths, submissions)
+    except LaunchError:
+        return SchedulerView("files (the Slurm controller does not answer)", {})
+    accounted = slurm.accounting(_job_ids(paths, submissions)) is not None
+    return SchedulerView("squeue and sacct" if accounted else "squeue (sacct does not answer)", found)
+
+
+def queued_shards(paths: RunPaths, submissions: Sequence[Intent]) -> dict[str, slurm.QueuedTask]:
+    """Return the shards that are queued or running: shard id -> task.
+
+    Raises:
+        LaunchError: the controller does not answer.
+    """
+    by_token = {intent.token: intent for intent in submissions}
+    places = {
+        (array.job_id, index): intent.tasks[array.task(index)]
+        for intent in submissions
+        for array in submitted_arrays(paths, intent)
+        for index in range(array.count)
+    }
+    found = {}
+    for task in slurm.queue(by_token):
+        for shard_id in places.get((task.job_id, task.index or 0), ()):
+            found[shard_id] = task
+    return found
+
+
+def record_lost_attempts(paths: RunPaths, shard_ids: Iterable[str]) -> None:
+    """Write the end of attempts that died without writing one, classified from sacct, else `unknown`.
+
+    An attempt is lost when its task has been restarted since, or is no longer in the queue. Safe to repeat.
+    """
+    lost = [(shard_id, name) for shard_id in shard_ids for name in _open_attempts(paths, shard_id)]
+    if not lost:
+        return
+    try:
+        running = _running_tasks(paths)
+    except LaunchError:
+        return  # who is alive is not known: say nothing
+    runs = slurm.accounting({name.split("_")[0] for _, name in lost if name[0].isdigit()})
+    for shard_id, name in lost:
+        if _is_alive(paths, shard_id, name, running):
+            continue
+        failure, elapsed_s = _classify(name, runs)
+        started = read_json(paths.attempts(shard_id) / f"{name}.started.json")
+        end = {
+            "attempt": started["attempt"],
+            "class": failure,
+            "ended_at": None,
+            "wall_s": elapsed_s,
+            "message": f"died without a trace; class from {'sacct' if runs else 'nothing: no accounting'}",
+            "recorded_at": time.time(),
+        }
+        create_json(paths.attempts(shard_id) / f"{name}.ended.json", end)
+
+
+def memory_fraction(paths: RunPaths, shard_id: str) -> float:
+    """Return 1, halved for every earlier attempt at this shard that ended as `oom` or `unknown`."""
+    folder = paths.attempts(shard_id)
+    ends = [read_json(path)["class"] for path in folder.glob("*.ended.json")] if folder.is_dir() else []
+    return 0.5 ** min(_MAX_HALVINGS, sum(end in {"oom", "unknown"} for end in ends))
+
+
+def _open_attempts(paths: RunPaths, shard_id: str) -> list[str]:
+    folder = paths.attempts(shard_id)
+    if not folder.is_dir():
+        return []
+    ended = {path.name.removesuffix(".ended.json") for path in folder.glob("*.ended.json")}
+    started = sorted(path.name.removesuffix(".started.json") for path in folder.glob("*.started.json"))
+    return [name for name in started if name not in ended]
+
+
+def _running_tasks(paths: RunPaths) -> dict[tuple[str, int], bool]:
+    """Return the Slurm tasks of this run that are in the queue: (job, index) -> True."""
+    tokens = [intent.token for intent in intents(paths) if intent.cluster == "slurm"]
+    if not tokens or not slurm.installed():
+        return {}
+    return {(task.job_id, task.index or 0): True for task in slurm.queue(tokens)}
+
+
+def _is_alive(paths: RunPaths, shard_id: str, name: str, running: dict[tuple[str, int], bool]) -> bool:
+    job, index, restart = _parse(name)
+    if not job.isdigit():  # a local worker: its process tells
+        started = read_json(paths.attempts(shard_id) / f"{name}.started.json")
+        return started.get("host") != os.uname().nodename or process_alive(int(started["pid"]))
+    later = [
+        other
+        for other in paths.attempts(shard_id).glob(f"{job}_{index}-r*.started.json")
+        if _parse(other.name)[2] > restart
+    ]
+    return not later and (job, index) in running and not _is_me_restarted(job, index, restart)
+
+
+def _is_me_restarted(job: str, index: int, restart: int) -> bool:
+    """Return whether this very process is a later restart of that task."""
+    mine = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
+    my_index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    return mine == job and my_index == index and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > restart
+
+
+def _classify(name: str, runs: Sequence[slurm.Accounted] | None) -> tuple[str, float | None]:
+    job, index, restart = _parse(name)
+    mine = [run for run in runs or () if run.task in {f"{job}_{index}", job}]
+    if restart >= len(mine):
+        return "unknown", None
+    return slurm.STATE_CLASSES.get(mine[restart].state, "unknown"), float(mine[restart].elapsed_s)
+
+
+def _parse(name: str) -> tuple[str, int, int]:
+    """Read `<job>_<index>-r<restart>[-p<rank>]`."""
+    job, _, rest = name.split(".started", maxsplit=1)[0].partition("_")
+    index, _, restart = rest.partition("-r")
+    return job, int(index), int(restart.split("-", maxsplit=1)[0])
+
+
+def _job_ids(paths: RunPaths, submissions: Sequence[Intent]) -> list[str]:
+    return [array.job_id for intent in submissions for array in submitted_arrays(paths, intent)]

@@ -1,0 +1,1 @@
+"""The verbs of the command: options in, one call into the library, tables out."""

@@ -1,0 +1,85 @@
+"""`aceslm submit --dry-run`: the plan, the scripts, the index map and the cost; nothing is written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from launch.ledger import WorkerOptions
+    from launch.prepare import Prepared
+    from launch.slurm_submit import Layout
+
+
+def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: WorkerOptions) -> None:
+    """Print what would run."""
+    from launch.console import print_table, say
+
+    shards = prepared.plan.shards if prepared.plan else ()
+    rows = []
+    for cell in prepared.cells:
+        mine = [shard for shard in shards if shard.cell_id == cell.cell_id]
+        units = sum(shard.num_units for shard in mine)
+        columns = [cell.model.model_id, cell.quantization, cell.task_name, cell.mode, str(cell.seed)]
+        rows.append([*columns, f"{units:,}", str(len(mine))])
+    headers = ["model", "quant", "task", "mode", "seed", "new samples", "new shards"]
+    print_table(f"{prepared.paths.root} on {cluster} (dry run, nothing is written)", headers, rows, numeric=2)
+    planned = sum(shard.num_units for earlier in prepared.earlier for shard in earlier.shards)
+    say(f"{sum(shard.num_units for shard in shards):,} new samples; {planned:,} were planned before")
+    if cluster == "slurm":
+        _show_scripts(prepared, profile_name, options)
+
+
+def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions) -> None:
+    from pathlib import Path
+
+    from aceslm.config import cluster_profile
+    from aceslm.plan import unfinished
+    from launch import slurm
+    from launch.cluster import check_limits
+    from launch.console import say
+    from launch.ledger import intents
+    from launch.sizing import measured_rates, model_key
+    from launch.slurm_submit import SlurmLaunch, dry_run_texts, layout, submission_folder
+
+    profile = cluster_profile(profile_name)
+    launch = SlurmLaunch(profile_name, profile, options)
+    shards = unfinished(prepared.paths, prepared.plans)
+    rates = measured_rates(prepared.paths.root.parent)
+    if not shards:
+        say("every shard is already done")
+        return
+    plan = layout(prepared.plans, shards, profile, rates)
+    folder = submission_folder(prepared.paths, launch.logs, len(intents(prepared.paths)) + 1)
+    texts = dry_run_texts(plan, launch, "aceslm-00000000", Path(folder))
+    for number, text in enumerate(texts):
+        array = plan.arrays[number] if number < len(plan.arrays) else None
+        say(f"\n# ---- {'array ' + str(number) if array else 'aggregation'}")
+        say(text.rstrip())
+        for index in range(array.count if array else 0):
+            say(f"#   {index}: {' '.join(plan.tasks[array.first + index])}" if array else "")
+    say("")
+    known = {model_key(cell) in rates for cell in prepared.cells}
+    _show_cost(plan, profile.ranks_per_task, "measured" if known == {True} else "requested")
+    if slurm.answers():
+        check_limits(plan.arrays, profile)
+        for text in texts[: len(plan.arrays)]:
+            say(f"sbatch --test-only: {slurm.test_only(_testable(text))}")
+
+
+def _testable(text: str) -> str:
+    """Leave out what cannot be tested yet: the dependency on jobs that do not exist."""
+    return "\n".join(line for line in text.splitlines() if "--dependency" not in line) + "\n"
+
+
+def _show_cost(plan: Layout, ranks: int, basis: str) -> None:
+    from launch.console import say
+
+    hours: dict[str, float] = {"GPU": 0.0, "core": 0.0}
+    for array in plan.arrays:
+        task_hours = array.count * array.resources["time_min"] / 60
+        hours["GPU"] += task_hours * array.resources["gpus"]
+        hours["core"] += task_hours * array.resources["cpus"] * ranks
+    say(
+        f"cost ({basis}): at most {hours['GPU']:,.1f} GPU-hours, {hours['core']:,.1f} core-hours in "
+        f"{len(plan.tasks)} tasks; {plan.num_waiting} more tasks wait for a later wave"
+    )

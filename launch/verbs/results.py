@@ -1,0 +1,121 @@
+"""`aceslm aggregate` and `aceslm summarize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launch.verbs.options import JsonOption, RunArgument, as_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aceslm.paths import RunPaths
+
+
+def aggregate(run: RunArgument, json_: JsonOption = False) -> None:
+    """Merge the verified shards of a run into results.parquet, results.csv and the summary.
+
+    Safe at any time and any number of times. Missing or corrupt shards are named, the output is marked as
+    partial, and the exit status is 1.
+    """
+    from aceslm.paths import RunPaths
+
+    merge_and_show(RunPaths(run), json_)
+
+
+def summarize(
+    input_dir: Annotated[
+        Path, typer.Option(help="A folder of result CSV or Parquet files (searched recursively).")
+    ],
+    output_path: Annotated[
+        Path | None, typer.Option(help="Default: <input-dir>/summary.csv, and .md beside it.")
+    ] = None,
+    similarity: Annotated[
+        str | None,
+        typer.Option(help="Also score pred against gold with this embedding model (a folder or hub id)."),
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Summarise any folder of result files, by model, task, mode and epoch, as CSV and Markdown.
+
+    The Markdown page also compares the modes that answered the same samples.
+    """
+    from aceslm.comparisons import compare_modes
+    from aceslm.result_rows import read_results_folder
+    from aceslm.summary import summarize as figures
+    from aceslm.tables import write_summary
+    from launch.console import say
+
+    path = output_path or input_dir / "summary.csv"
+    frame = read_results_folder(input_dir)
+    if similarity is not None:
+        frame["similarity"] = _similarity(frame, similarity)
+    summary = figures(frame)
+    title = f"Summary of {input_dir.name}"
+    write_summary(summary, path, path.with_suffix(".md"), title=title, comparisons=compare_modes(frame))
+    _show(summary, f"summary of {input_dir}", json_)
+    if not json_:
+        say(f"written: {path} and {path.with_suffix('.md')}")
+
+
+def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
+    """Return each row's similarity of prediction and gold; a row without a prediction scores 0."""
+    from aceslm.engine.embedding import similarities
+    from aceslm.errors import DataError
+    from aceslm.models import resolve_model
+
+    if not {"gold", "pred"} <= set(frame.columns):
+        raise DataError("--similarity: these result files have no columns 'gold' and 'pred'")
+    gold, pred = (
+        frame[key].astype(object).where(frame[key].notna(), "").astype(str) for key in ("gold", "pred")
+    )
+    return similarities(resolve_model(model), gold.tolist(), pred.tolist())
+
+
+def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
+    """Merge a run, print its summary and failures, and fail unless everything is there."""
+    from aceslm.merge import merge_run, require_complete
+
+    coverage = merge_run(paths)
+    show_results(paths, as_json_)
+    if not coverage.complete:
+        show_failures(paths)
+    require_complete(coverage, paths)
+
+
+def show_results(paths: RunPaths, as_json_: bool) -> None:
+    """Print a merged run's summary and where its files are."""
+    import pandas as pd
+
+    from launch.console import say
+
+    summary = pd.read_csv(paths.summary_csv)
+    _show(summary, paths.root.name, as_json_)
+    if not as_json_:
+        say(f"results: {paths.results}   summary: {paths.summary_md}")
+
+
+def show_failures(paths: RunPaths) -> None:
+    """Print each failed shard's last message on stderr."""
+    from aceslm.status import run_status
+    from launch.console import note
+
+    failed = run_status(paths).shards("failed")
+    for shard in failed[:5]:
+        note(f"{shard.shard_id} failed ({shard.last_class}): {shard.message or 'no message'}")
+    if failed:
+        note(f"`aceslm logs {paths.root} --failed` shows more")
+
+
+def _show(summary: pd.DataFrame, title: str, as_json_: bool) -> None:
+    from aceslm.tables import table_rows, terminal_columns
+    from launch.console import print_json, print_table
+
+    if as_json_:
+        print_json(as_json(summary))
+        return
+    columns = terminal_columns(summary)
+    print_table(title, columns, table_rows(summary, columns), numeric=6)

@@ -1,0 +1,154 @@
+"""`aceslm run`: one cell in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launch.verbs.options import BatchOption, DeviceOption, EngineOption, LimitOption, MixedOption
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aceslm.config import GridConfig
+    from launch.prepare import LoadedTask, Prepared
+
+
+def run(
+    model_id: Annotated[
+        str, typer.Option(help="A registry name, a hub id, or a local folder.")
+    ] = "smollm2-135m-gguf",
+    task_name: Annotated[str | None, typer.Option(help="A task of the registry (`aceslm tasks`).")] = None,
+    dataset_path: Annotated[
+        Path | None, typer.Option(help="A task file: JSON, JSONL, CSV or Parquet.")
+    ] = None,
+    domain: Annotated[
+        str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
+    ] = None,
+    mode: Annotated[str, typer.Option(help="baseline or scaffold.")] = "baseline",
+    limit: LimitOption = None,
+    quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",
+    seed: Annotated[
+        int, typer.Option(help="Keys the sampling noise; needs --temperature above 0 to matter.")
+    ] = 0,
+    temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: by answer type.")] = None,
+    batch_size: BatchOption = None,
+    device: DeviceOption = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+    engine: EngineOption = None,
+    output_path: Annotated[
+        Path | None, typer.Option(help="Write the rows here too: X.csv or X.parquet.")
+    ] = None,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where run directories go; default results/.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again.")] = False,
+    trust_remote_code: Annotated[
+        bool, typer.Option("--trust-remote-code", help="Allow code from the model repository to run.")
+    ] = False,
+    allow_mixed: MixedOption = False,
+) -> None:
+    """Answer one task with one model in this process; print accuracy and mean latency.
+
+    It is a one-cell run under results/, so it resumes like any other.
+    """
+    from aceslm.merge import merge_run, require_complete
+    from launch.console import note, progress, say
+    from launch.ledger import WorkerOptions
+    from launch.prepare import default_results, prepare, write_run
+    from launch.submit import Launch, launch_missing
+
+    _check_output(output_path)
+    values = {
+        "models": [model_id],
+        "modes": [mode],
+        "seeds": [seed],
+        "quantization": [quantization],
+        "limit": limit,
+        "dtype": dtype,
+        "engine": engine or "auto",
+        "batch_size": batch_size,
+        "generation": {"temperature": temperature, "max_new_tokens": max_new_tokens},
+    }
+    grid, task = _one_cell(values, task_name, dataset_path, domain)
+    prepared = prepare(
+        grid, output_dir or default_results(), extra_task=task, trust_remote_code=trust_remote_code
+    )
+    if fresh:
+        prepared = _afresh(prepared, grid, output_dir or default_results(), task, trust_remote_code)
+    write_run(prepared)
+    paths = prepared.paths
+    launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
+    with progress(paths.root.name) as bar:
+        submitted = launch_missing(paths, launch, on_tick=bar)
+    if not submitted:
+        note(f"already complete ({paths.root}): --fresh to redo")
+    coverage = merge_run(paths)
+    require_complete(coverage, paths)
+    rows = _rows(prepared, limit)
+    if output_path is not None:
+        _export(rows, output_path)
+    correct, n = int(rows["correct"].sum()), len(rows)
+    say(f"accuracy {correct / n:.3f} ({correct}/{n})  mean latency {rows['latency_ms'].mean():.1f} ms")
+    say(f"rows: {output_path or paths.results}   run: {paths.root}")
+
+
+def _one_cell(
+    values: dict[str, object], task_name: str | None, dataset_path: Path | None, domain: str | None
+) -> tuple[GridConfig, LoadedTask | None]:
+    from aceslm.config import GridConfig, parse
+    from aceslm.errors import UsageError
+    from launch.prepare import load_task_file
+
+    if (task_name is None) == (dataset_path is None):
+        raise UsageError("give either --task-name (see `aceslm tasks`) or --dataset-path FILE --domain NAME")
+    task = load_task_file(dataset_path, domain) if dataset_path else None
+    name = task.table.task_name if task else task_name
+    return parse(GridConfig, {**values, "tasks": [name], "name": "run"}, "aceslm run"), task
+
+
+def _afresh(
+    prepared: Prepared, grid: GridConfig, results: Path, task: LoadedTask | None, trust_remote_code: bool
+) -> Prepared:
+    """Set the earlier run directory aside (its rows are kept) and plan again."""
+    import time
+
+    from launch.prepare import prepare
+
+    root = prepared.paths.root
+    if root.exists():
+        root.rename(root.with_name(f"{root.name}.{time.strftime('%Y%m%d-%H%M%S')}.old"))
+    return prepare(grid, results, extra_task=task, trust_remote_code=trust_remote_code)
+
+
+def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:
+    from aceslm.parquet import read_results
+
+    wanted = prepared.tasks[0].table.sample_ids[:limit]
+    frame = read_results(prepared.paths.results).to_pandas()
+    chosen: pd.DataFrame = frame[frame["sample_id"].isin(wanted)].reset_index(drop=True)
+    return chosen
+
+
+def _check_output(path: Path | None) -> None:
+    from aceslm.errors import UsageError
+
+    if path is not None and path.suffix not in {".csv", ".parquet"}:
+        raise UsageError(f"--output-path {path}: the name must end in .csv or .parquet")
+
+
+def _export(rows: pd.DataFrame, path: Path) -> None:
+    from aceslm.errors import WorkError
+    from aceslm.store import replacing
+
+    try:
+        with replacing(path) as partial:
+            if path.suffix == ".csv":
+                rows.to_csv(partial, index=False)
+            else:
+                rows.to_parquet(partial, index=False)
+    except OSError as error:
+        raise WorkError(f"--output-path {path}: {error.strerror or error}") from None

@@ -1,0 +1,187 @@
+"""`aceslm status` and `aceslm logs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from launch.verbs.options import JsonOption, RunArgument
+
+if TYPE_CHECKING:
+    from aceslm.paths import RunPaths
+    from aceslm.status import RunStatus
+
+_TAIL_LINES = 30
+
+
+def status(
+    run: Annotated[
+        Path | None, typer.Argument(help="A run directory; without one, all runs.", metavar="RUN")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh until the run is complete.")] = False,
+    output_dir: Annotated[
+        Path | None, typer.Option(help="Where run directories are; default results/.")
+    ] = None,
+    json_: JsonOption = False,
+) -> None:
+    """Show the progress of a run from its files; without RUN, list the runs."""
+    import time
+
+    from aceslm.paths import RunPaths
+    from aceslm.status import list_runs, run_status
+    from launch.console import print_json, print_table, progress_line, say
+    from launch.reconcile import scheduler_view
+    from launch.verbs.queue import queue_json, show_queue
+
+    if run is None:
+        import os
+
+        folder = output_dir or Path(os.environ.get("ACESLM_RESULTS", "results"))
+        runs = [run_status(paths) for paths in list_runs(folder)]
+        if json_:
+            print_json([_as_json(each) for each in runs])
+        elif runs:
+            rows = [[str(each.root), each.state, progress_line(each)] for each in runs]
+            print_table(f"runs in {folder}", ["run", "state", "progress"], rows)
+        else:
+            say(f"no runs in {folder}/ yet: aceslm submit configs/quickstart.yaml")
+        return
+    while True:
+        current = run_status(RunPaths(run))
+        view = scheduler_view(RunPaths(run))
+        if json_:
+            print_json({**_as_json(current), "source": view.source, "queue": queue_json(view)})
+        else:
+            _show(current)
+            show_queue(view)
+        if not watch or current.is_complete:
+            return
+        time.sleep(2.0)
+
+
+def logs(
+    run: RunArgument,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Print the end of each failed shard's story.")
+    ] = False,
+    shard: Annotated[
+        str | None, typer.Option("--shard", help="Print the log of this shard's last attempt.")
+    ] = None,
+    logs_dir: Annotated[Path, typer.Option(help="Where the scheduler's logs are.")] = Path("logs"),
+) -> None:
+    """List the log files of a run, or show why shards failed."""
+    from aceslm.paths import RunPaths
+    from aceslm.status import run_status
+    from launch.console import say
+
+    current = run_status(RunPaths(run))
+    if failed:
+        _show_failed(current, RunPaths(run))
+        return
+    if shard is not None:
+        _show_log(RunPaths(run), shard, logs_dir)
+        return
+    found = sorted((logs_dir / run.resolve().name).rglob("*.out"))
+    for path in found:
+        say(str(path))
+    if not found:
+        say(f"no log files in {logs_dir / run.resolve().name}")
+
+
+def _show_log(paths: RunPaths, shard_id: str, logs_dir: Path) -> None:
+    """Print the log file of a shard's last attempt."""
+    from aceslm.errors import UsageError, nearest
+    from aceslm.plan import require_plans
+    from aceslm.store import read_json
+    from launch.console import say
+
+    known = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
+    if shard_id not in known:
+        raise UsageError(f"--shard: this run has no shard '{shard_id}'{nearest(shard_id, known[:50])}")
+    folder = paths.attempts(shard_id)
+    started = sorted(folder.glob("*.started.json"), key=lambda path: path.stat().st_mtime)
+    if not started:
+        say(f"shard {shard_id} has not been started yet")
+        return
+    facts = read_json(started[-1])
+    say(f"== {shard_id}: attempt {facts['attempt']} on {facts['host']}")
+    # the pool names logs by its job id, the parent of the worker; Slurm by job and array index
+    name = str(facts["attempt"]).split("-r")[0]
+    keys = {name, name.split("_")[0], str(facts.get("parent_pid"))}
+    found = [
+        path
+        for path in sorted((logs_dir / paths.root.resolve().name).rglob("*.out"))
+        if any(path.name.startswith(f"{key}_") for key in keys)
+    ]
+    for path in found:
+        say(path.read_text(encoding="utf-8", errors="replace").rstrip())
+    if not found:
+        say(f"no log file of it below {logs_dir / paths.root.resolve().name}")
+
+
+def _show_failed(current: RunStatus, paths: Any) -> None:
+    from aceslm.store import read_json
+    from launch.console import say
+
+    shards = current.shards("failed")
+    if not shards:
+        say("no failed shards")
+    for shard in shards:
+        say(
+            f"== {shard.shard_id}: {shard.last_class} after {shard.attempts} attempts: {shard.message or '-'}"
+        )
+        ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))
+        if not ends:
+            say("   the worker died without a trace (killed, node lost, or out of memory)")
+            continue
+        trace = read_json(ends[-1]).get("traceback") or ""
+        for line in trace.splitlines()[-_TAIL_LINES:]:
+            say(f"   {line}")
+
+
+def _show(current: RunStatus) -> None:
+    from launch.console import print_status, progress_line, say
+
+    print_status(current)
+    say(progress_line(current))
+    say(_hours(current))
+    if not current.is_complete and not current.count("running"):
+        say(f"go on with: aceslm retry {current.root}")
+
+
+def _hours(current: RunStatus) -> str:
+    """Return what was spent, wasted work (attempts whose rows were lost) apart."""
+    from aceslm.attempts import spent_hours
+    from aceslm.paths import RunPaths
+
+    spent = spent_hours(RunPaths(current.root))
+    parts = [f"{hours:,.2f} {name}-hours" for name, hours in spent.used.items() if hours or name == "core"]
+    wasted = [f"{hours:,.2f} {name}-hours" for name, hours in spent.wasted.items() if hours >= 0.005]
+    return f"spent {', '.join(parts)}" + (f", of them wasted {', '.join(wasted)}" if wasted else "")
+
+
+def _as_json(current: RunStatus) -> dict[str, Any]:
+    shards = [shard for cell in current.cells for shard in cell.shards]
+    return {
+        "run": str(current.root),
+        "state": current.state,
+        "samples_done": current.rows_done,
+        "samples_total": current.rows_total,
+        "samples_per_s": current.samples_per_s,
+        "eta_s": current.eta_s,
+        "shards": [
+            {
+                "shard": shard.shard_id,
+                "cell": shard.cell_id,
+                "state": shard.state,
+                "samples_done": shard.rows_done,
+                "samples_total": shard.rows_total,
+                "attempts": shard.attempts,
+                "last_class": shard.last_class,
+                "message": shard.message,
+            }
+            for shard in shards
+        ],
+    }

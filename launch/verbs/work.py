@@ -1,0 +1,64 @@
+"""`aceslm work`: one shard of a planned run, here. What `sbatch/shards.sbatch` calls."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from launch.verbs.options import BatchOption, DeviceOption, RunArgument
+
+
+def work(
+    run: RunArgument,
+    index: Annotated[int, typer.Option("--index", min=0, help="Which shard, counted over all plans from 0.")],
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+) -> None:
+    """Run one shard of a planned run in this process, resuming what it has; for scripts without submitit."""
+    import os
+    import socket
+    import time
+
+    from aceslm.attempts import code_digest
+    from aceslm.config import GridConfig, parse, read_yaml
+    from aceslm.errors import UsageError
+    from aceslm.paths import AttemptName, RunPaths
+    from aceslm.plan import require_plans
+    from launch.console import say
+    from launch.jobs import run_task
+    from launch.ledger import Intent, WorkerOptions
+    from launch.submit import interruptible
+    from launch.worker import Place, slurm_place
+
+    paths = RunPaths(run)
+    names = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
+    if index >= len(names):
+        raise UsageError(f"--index {index}: this run has {len(names)} shards, 0 to {len(names) - 1}")
+    grid = parse(GridConfig, read_yaml(paths.config), paths.config)
+    options = WorkerOptions(grid.engine, device, batch_size or grid.batch_size)
+    intent = Intent(
+        number=0,
+        token="",
+        cluster="script",
+        tasks=((names[index],),),
+        options=options,
+        code=code_digest(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        created_at=time.time(),
+        max_requeues=20,
+    )
+    if "SLURM_JOB_ID" in os.environ:
+        place = slurm_place(intent)
+        run_task(paths, intent, 0, place)
+        place.leave()
+    else:
+        with interruptible() as stop:
+            run_task(
+                paths,
+                intent,
+                0,
+                Place(AttemptName(f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-"), index), stop),
+            )
+    say(f"shard {names[index]}: {'done' if paths.done(names[index]).exists() else 'not finished'}")
