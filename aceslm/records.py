@@ -182,6 +182,7 @@ class Prompt:
 
     `request_id` keys the completion and the sampling noise: equal ids give equal noise wherever and with
     whomever the request is batched. `json_schema` (JSON text), where set, constrains the reply.
+    `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included: for benchmarks.
     """
 
     request_id: str
@@ -189,6 +190,7 @@ class Prompt:
     max_new_tokens: int
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,7 +146,7 @@ class GenerateEngine:
             max_new_tokens=max(request.prompt.max_new_tokens for request in batch),
             do_sample=False,
             pad_token_id=self._pad,
-            eos_token_id=list(self._loaded.eos_token_ids) or None,
+            eos_token_id=None,  # _Watch ends the rows
             logits_processor=transformers.LogitsProcessorList([watch.choose]),
             stopping_criteria=transformers.StoppingCriteriaList([watch.step]),
         )
@@ -236,7 +236,7 @@ class _Watch:
         """Return (reason, text, milliseconds) if this row ends with this token."""
         tokens = self._tokens[row]
         prompt = self._batch[row].prompt
-        if token in self._ends:
+        if token in self._ends and not prompt.ignore_eos:
             return "stop", self._text(tokens[:-1]), now_ms
         if prompt.stop:
             text = self._text(tokens)
