@@ -13,6 +13,7 @@ import transformers
 
 from aceslm.engine.base import EngineInfo, never
 from aceslm.engine.devices import dtype_name, memory_error
+from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.prompting import Prompter
 from aceslm.engine.sampling import penalised, sampling_scores
@@ -44,6 +45,7 @@ class GenerateEngine:
         ends = loaded.eos_token_ids
         pad = loaded.tokenizer.pad_token_id
         self._pad = pad if pad is not None else (ends[0] if ends else 0)
+        self._grammars: Grammars | None = None
         self.info = EngineInfo(
             engine="generate",
             engine_effective="generate",
@@ -82,6 +84,8 @@ class GenerateEngine:
             batch = waiting[:size]
             try:
                 finished = self._answer(batch, settings, should_stop)
+            except EngineError:
+                raise
             except Exception as error:
                 if not memory_error(error):
                     raise EngineError(f"generation failed: {type(error).__name__}: {error}") from error
@@ -119,6 +123,13 @@ class GenerateEngine:
             f"do not fit the context window of {window}"
         )
 
+    def _grammars_for(self, batch: Sequence[_Request]) -> Grammars | None:
+        """Return the model's grammars, made for the first batch that needs them."""
+        if self._grammars is None and any(request.prompt.json_schema for request in batch):
+            width = self._model.config.get_text_config().vocab_size
+            self._grammars = Grammars(self._loaded.tokenizer, width)
+        return self._grammars
+
     def _after_memory_error(self, batch: Sequence[_Request], size: int) -> int:
         """Free what can be freed and return the next batch size; 0 when one row alone does not fit."""
         if torch.cuda.is_available():
@@ -139,7 +150,8 @@ class GenerateEngine:
             ids[row, longest - len(request.ids) :] = torch.tensor(request.ids)
             mask[row, longest - len(request.ids) :] = 1
         device = self._loaded.device
-        watch = _Watch(batch, longest, self._loaded, settings, should_stop)
+        grammars = self._grammars_for(batch)
+        watch = _Watch(batch, longest, self._loaded, settings, should_stop, grammars)
         self._model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
@@ -163,8 +175,16 @@ class _Watch:
         loaded: LoadedModel,
         settings: GenerationSettings,
         should_stop: Callable[[], bool],
+        grammars: Grammars | None,
     ) -> None:
         self._batch = batch
+        self._grammars = grammars
+        self._matchers = [
+            grammars.matcher(request.prompt.json_schema, loaded.eos_token_ids)
+            if grammars and request.prompt.json_schema
+            else None
+            for request in batch
+        ]
         self._prompt_length = prompt_length
         self._tokenizer = loaded.tokenizer
         self._ends = set(loaded.eos_token_ids)
@@ -189,6 +209,8 @@ class _Watch:
             else []
         )
         logits = penalised(scores, seen, self._settings.repetition_penalty)
+        if self._grammars:
+            logits = self._grammars.mask(logits, self._matchers)
         names = [request.prompt.request_id for request in self._batch]
         return sampling_scores(logits, names, [position] * len(names), self._settings)
 
@@ -200,6 +222,7 @@ class _Watch:
         for row, token in enumerate(input_ids[:, -1].tolist()):
             if self._ended[row] is None:
                 self._tokens[row].append(token)
+                self._follow(row, token)
                 self._ended[row] = self._end_of(row, token, now_ms)
         if self._should_stop():
             return torch.ones(len(self._batch), dtype=torch.bool, device=input_ids.device)
@@ -232,12 +255,20 @@ class _Watch:
             )
         return finished
 
+    def _follow(self, row: int, token: int) -> None:
+        """Tell a row's grammar its token."""
+        matcher = self._matchers[row]
+        if matcher and not matcher.finished and not matcher.accept(token):
+            request_id = self._batch[row].prompt.request_id
+            raise EngineError(f"request {request_id}: the model's vocabulary cannot spell its JSON schema")
+
     def _end_of(self, row: int, token: int, now_ms: float) -> tuple[str, str, float] | None:
         """Return (reason, text, milliseconds) if this row ends with this token."""
         tokens = self._tokens[row]
         prompt = self._batch[row].prompt
-        if token in self._ends and not prompt.ignore_eos:
-            return "stop", self._text(tokens[:-1]), now_ms
+        matcher = self._matchers[row]
+        if (token in self._ends or (matcher and matcher.finished)) and not prompt.ignore_eos:
+            return "stop", self._text(tokens[:-1] if token in self._ends else tokens), now_ms
         if prompt.stop:
             text = self._text(tokens)
             found = [text.find(stop) for stop in prompt.stop if stop in text]

@@ -18,11 +18,9 @@ from aceslm.records import GenerationSettings
 
 def gumbel_noise(request_id: str, position: int, vocab_size: int) -> torch.Tensor:
     """Return `vocab_size` standard Gumbel values (float32) for one token of one request."""
-    key = np.frombuffer(hashlib.sha256(request_id.encode()).digest()[:16], dtype=np.uint64)
-    generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
-    uniform = generator.random(vocab_size, dtype=np.float32)
-    np.clip(uniform, np.finfo(np.float32).tiny, 1 - 2**-24, out=uniform)
-    return torch.from_numpy(-np.log(-np.log(uniform)))
+    noise = np.empty(vocab_size, dtype=np.float32)
+    _fill_with_noise(noise, request_id, position)
+    return torch.from_numpy(noise)
 
 
 def filtered_logits(logits: torch.Tensor, settings: GenerationSettings) -> torch.Tensor:
@@ -74,10 +72,18 @@ def sampling_scores(
     if settings.temperature == 0.0:
         return logits
     scores = filtered_logits(logits.float(), settings)
-    noise = torch.stack(
-        [
-            gumbel_noise(name, position, logits.shape[-1])
-            for name, position in zip(request_ids, positions, strict=True)
-        ]
-    )
-    return scores + noise.to(scores.device)
+    noise = np.empty(tuple(logits.shape), dtype=np.float32)
+    for row, name, position in zip(noise, request_ids, positions, strict=True):
+        _fill_with_noise(row, name, position)
+    return scores.add_(torch.from_numpy(noise).to(scores.device))
+
+
+def _fill_with_noise(row: np.ndarray, request_id: str, position: int) -> None:
+    """Fill a row with -log(-log(uniform)), in place: the copies would cost as much as the logarithms."""
+    key = np.frombuffer(hashlib.sha256(request_id.encode()).digest()[:16], dtype=np.uint64)
+    generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
+    generator.random(out=row, dtype=np.float32)
+    np.clip(row, np.finfo(np.float32).tiny, 1 - 2**-24, out=row)
+    for _ in range(2):
+        np.log(row, out=row)
+        np.negative(row, out=row)
