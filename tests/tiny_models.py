@@ -125,14 +125,15 @@ FAMILIES = {
         {**GQA, "original_max_position_embeddings": ORIGINAL_LENGTH, "rope_parameters": LONG_ROPE},
     ),
     "gemma2": Family(
-        "Gemma2Config", {**ALTERNATING, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 8.0}, std=0.2
+        "Gemma2Config",
+        {**ALTERNATING, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 8.0},
+        std=0.2,
     ),
     "gemma3": Family("Gemma3TextConfig", ALTERNATING, shares=True, std=0.2),
-    "gpt2": Family(
-        "GPT2Config", {"n_positions": 256, "n_embd": 48, "n_layer": 2, "n_head": 4}, shares=True
-    ),
+    "gpt2": Family("GPT2Config", {"n_positions": 256, "n_embd": 48, "n_layer": 2, "n_head": 4}, shares=True),
     "gpt-neox": Family(
-        "GPTNeoXConfig", {**SIZES, "rope_parameters": {**PARTIAL_ROTARY, "partial_rotary_factor": 0.25}},
+        "GPTNeoXConfig",
+        {**SIZES, "rope_parameters": {**PARTIAL_ROTARY, "partial_rotary_factor": 0.25}},
         shares=True,
     ),
     "granite": Family(
@@ -146,9 +147,7 @@ FAMILIES = {
         },
     ),
     "cohere": Family("CohereConfig", {**GQA, "logit_scale": 0.5}, std=0.2),
-    "falcon": Family(
-        "FalconConfig", {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
-    ),
+    "falcon": Family("FalconConfig", {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}),
     "olmo2": Family("Olmo2Config", GQA, std=0.2),
     "gpt-oss": Family(
         "GptOssConfig",
@@ -179,7 +178,6 @@ def tiny_model(name: str, vocab_size: int, seed: int = 0) -> Any:
         pad_token_id=2,
         tie_word_embeddings=False,
         **family.options,
-
     )
     model = transformers.AutoModelForCausalLM.from_config(config, attn_implementation="eager")
     noise = torch.Generator().manual_seed(seed)
