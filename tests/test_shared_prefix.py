@@ -1,0 +1,324 @@
+"""The engine that computes a shared prefix once answers what transformers `generate` answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from near_ties import GREEDY, NEAR_TIE, Reference
+from tiny_models import FAMILIES, RAW_TEMPLATE, WORDS, save_tiny, tiny_model, tiny_tokenizer
+from transformers import AutoTokenizer
+
+from aceslm.engine import load_engine, never
+from aceslm.models import resolve_model
+from aceslm.records import Completion, GenerationSettings, Message, Prompt
+
+ENGINE = "shared_prefix"  # every test here holds for any engine: "generate" must pass too, but for margins
+
+CONTEXT_WINDOW = 256
+LONG = "What is the answer to this question Context revenue rose because gross profit " * 2
+OTHER = "letter of correct option A B C D normal anomalous with number only 7 8 9 " * 2
+WORD = [word for line in WORDS for word in line.split()]
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """A family as files for the engine under test, and as the reference."""
+
+    folder: Path
+    reference: Reference
+
+    def engine(self, rows: int, name: str = ENGINE) -> Any:
+        """Return a fresh engine with this many rows at once."""
+        return load_engine(
+            resolve_model(str(self.folder)), engine=name, dtype="float32", device="cpu", batch_size=rows
+        )
+
+
+Tinies = Callable[[str], Tiny]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_core() -> Iterator[None]:
+    """Tiny matrices are slower on two threads than on one, and far slower where others compute too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACESLM_CORES", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tinies(tmp_path_factory: pytest.TempPathFactory) -> Tinies:
+    """Make a family's tiny model on its first use."""
+    made: dict[str, Tiny] = {}
+
+    def get(name: str) -> Tiny:
+        if name not in made:
+            folder = tmp_path_factory.mktemp(name)
+            tokenizer = tiny_tokenizer(template=RAW_TEMPLATE)
+            model = tiny_model(name, len(tokenizer))
+            save_tiny(folder, model, tokenizer, end_token=1)
+            # what is loaded may split words otherwise than what was saved (Qwen2): both sides load it
+            reference = Reference(model, AutoTokenizer.from_pretrained(folder), frozenset())
+            end = often_said([reference.endless(prompt) for prompt in mixed_prompts()])
+            save_tiny(folder, model, tokenizer, end)
+            made[name] = Tiny(folder, replace(reference, end_tokens=frozenset({1, end})))
+        return made[name]
+
+    return get
+
+
+def often_said(answers: Sequence[tuple[int, ...]]) -> int:
+    """Return a token that ends some of the answers, not all, and few at once."""
+    said = Counter(token for answer in answers for token in set(answer[2:]) - set(answer[:2]))
+    return min(said, key=lambda token: (abs(said[token] - len(answers) // 3), token))
+
+
+def ask(text: str, name: str | None = None, new: int = 12, **options: Any) -> Prompt:
+    return Prompt(name or text, (Message("user", text),), max_new_tokens=new, **options)
+
+
+def mixed_prompts() -> list[Prompt]:
+    """Eight prompts behind one long prefix (one is nothing but it), two behind another, three behind none."""
+    endings = [
+        "",
+        "1 ?",
+        "normal",
+        "A B C D",
+        "letter of correct option 5 6 7 8 9",
+        "x",
+        "gross " * 9,
+        "\n" * 3,
+    ]
+    texts = [LONG + ending for ending in endings]
+    texts += [OTHER + "revenue", OTHER + "Answer with number only", "x", "normal anomalous 3", "profit " * 25]
+    return [ask(text, f"m{n}", new=5 + n % 4 * 3) for n, text in enumerate(texts)]
+
+
+def answers(
+    engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
+) -> dict[str, Completion]:
+    found = list(engine.generate(prompts, settings, never))
+    assert sorted(one.request_id for one in found) == sorted(prompt.request_id for prompt in prompts)
+    return {completion.request_id: completion for completion in found}
+
+
+def check_all(
+    tiny: Tiny, engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
+) -> dict[str, Completion]:
+    """Compare all answers with the reference; at most one in eight may split at a near-tie."""
+    found = answers(engine, prompts, settings)
+    held = [tiny.reference.check(prompt, found[prompt.request_id], settings) for prompt in prompts]
+    assert held.count(False) <= max(1, len(held) // 8), "too many near-ties to judge anything"
+    return found
+
+
+# ---- every architecture
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_greedy_tokens_equal_transformers_generate(tinies: Tinies, name: str) -> None:
+    tiny = tinies(name)
+    found = check_all(tiny, tiny.engine(rows=5), mixed_prompts())
+    assert {one.finish_reason for one in found.values()} == {"stop", "length"}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_tiny_models_say_different_things_after_different_prefixes(tinies: Tinies, name: str) -> None:
+    reference = tinies(name).reference
+    assert len({reference.endless(prompt)[:5] for prompt in mixed_prompts()}) >= 9
+    # behind the window of a sliding family nothing is heard: change the words just before the question
+    ends = ["1 2 ?", "normal", "A B C", "option 5"]
+    near, far = (
+        [reference.endless(ask(LONG + word + end)) for end in ends] for word in ("gross ", "letter ")
+    )
+    assert near != far
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.shares])
+def test_the_families_of_the_registry_are_driven_and_not_left_to_generate(tinies: Tinies, name: str) -> None:
+    info = tinies(name).engine(rows=4).info
+    assert (info.engine, info.engine_effective) == (ENGINE, ENGINE)
+
+
+def test_an_architecture_with_linear_biases_is_left_to_generate(tinies: Tinies) -> None:
+    info = tinies("bloom").engine(rows=4).info
+    assert (info.engine, info.engine_effective) == (ENGINE, "generate")
+
+
+# ---- every shape of a batch
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[list[Prompt], int, int]:
+    """Prompts in any order over groups of prefixes (nested or not, or none), rows at once, where to cut."""
+    words = st.lists(st.sampled_from(WORD), max_size=40)
+    groups = [" ".join(draw(words)) for _ in range(draw(st.integers(1, 3)))]
+    if draw(st.booleans()):
+        groups.append(groups[0] + " ".join(draw(words)))
+    prompts = []
+    for number in range(draw(st.integers(1, 7))):
+        own = " ".join(draw(st.lists(st.sampled_from(WORD), min_size=1, max_size=12)))
+        text = draw(st.sampled_from(groups)) + draw(st.sampled_from(["", " ", " " + own])) or own
+        prompts.append(ask(text, f"r{number}", new=draw(st.integers(1, 7)), ignore_eos=draw(st.booleans())))
+    return prompts, draw(st.integers(1, 9)), draw(st.integers(0, len(prompts)))
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3"])
+@given(batch=batches(), stop_at=st.integers(0, 9), stop_length=st.integers(1, 3))
+@hypothesis_settings(max_examples=25, deadline=None, derandomize=True)
+def test_no_batch_order_prefix_limit_or_stop_changes_an_answer(
+    tinies: Tinies, name: str, batch: tuple[list[Prompt], int, int], stop_at: int, stop_length: int
+) -> None:
+    tiny = tinies(name)
+    prompts, rows, cut = batch
+    said = tiny.reference.text(tiny.reference.endless(prompts[0]))
+    if stop := said[stop_at : stop_at + stop_length]:  # what a row really says, for every second one
+        prompts = [
+            replace(one, stop=(stop, "never said")) if n % 2 == 0 else one for n, one in enumerate(prompts)
+        ]
+    engine = tiny.engine(rows)
+    check_all(tiny, engine, prompts[:cut])
+    check_all(tiny, engine, prompts[cut:])  # what the first call left behind must not show
+
+
+@pytest.mark.parametrize("rows", [1, 3, 8])
+def test_one_prompt_asked_many_times_and_a_prompt_inside_another_are_answered(
+    tinies: Tinies, rows: int
+) -> None:
+    tiny = tinies("llama")
+    texts = ["x", "x", LONG, LONG, LONG, LONG + "1 2 3", LONG + "1 2 3 normal", "xx", "1"]
+    check_all(tiny, tiny.engine(rows), [ask(text, f"d{n}", new=6) for n, text in enumerate(texts)])
+
+
+def test_no_prompts_give_no_completions(tinies: Tinies) -> None:
+    assert answers(tinies("llama").engine(rows=4), []) == {}
+
+
+def test_a_row_that_fills_the_context_window_to_its_last_token_is_answered(tinies: Tinies) -> None:
+    for name in ("llama", "gpt2"):
+        tiny = tinies(name)
+        text = "\n" * 400
+        while len(tiny.reference.encode(ask(text))) > CONTEXT_WINDOW - 7:
+            text = text[1:]
+        size = len(tiny.reference.encode(ask(text)))
+        prompts = [
+            ask(text, "full", new=CONTEXT_WINDOW - size, ignore_eos=True),
+            ask(text, "over", new=CONTEXT_WINDOW - size + 1),
+            ask(text[:30], "short", new=8),
+        ]
+        found = answers(tiny.engine(rows=3), prompts)
+        assert found["over"].finish_reason == "error"
+        assert all(tiny.reference.check(prompt, found[prompt.request_id]) for prompt in prompts[::2])
+
+
+def test_a_prompt_beyond_the_context_window_is_an_error_and_the_others_are_answered(tinies: Tinies) -> None:
+    tiny = tinies("llama")
+    prompts = mixed_prompts()
+    long = ask(LONG * 12, "long", new=4)
+    found = answers(tiny.engine(rows=4), [*prompts[:3], long, *prompts[3:]])
+    assert found["long"].finish_reason == "error"
+    assert f"context window of {CONTEXT_WINDOW}" in (found["long"].error or "")
+    assert (found["long"].text, found["long"].token_ids) == ("", ())
+    assert found["long"].prompt_tokens == len(tiny.reference.encode(long))
+    assert all(tiny.reference.check(prompt, found[prompt.request_id]) for prompt in prompts)
+
+
+# ---- sampling
+
+SAMPLING = {
+    "temperature": GenerationSettings(temperature=1.0),
+    "top-k": GenerationSettings(temperature=1.5, top_k=20),
+    "top-p": GenerationSettings(temperature=1.2, top_p=0.9),
+    "min-p": GenerationSettings(temperature=1.2, min_p=0.05),
+    "penalty": GenerationSettings(temperature=0.8, repetition_penalty=1.3),
+    "all": GenerationSettings(temperature=1.2, top_k=50, top_p=0.95, min_p=0.01, repetition_penalty=1.1),
+}
+
+
+@pytest.mark.parametrize("kind", SAMPLING)
+def test_a_sampled_answer_does_not_depend_on_its_company(tinies: Tinies, kind: str) -> None:
+    tiny, settings = tinies("llama"), SAMPLING[kind]
+    prompts = mixed_prompts()[1:]
+    alone = tiny.engine(rows=1)
+    check_all(tiny, tiny.engine(rows=12), prompts, settings)
+    check_all(tiny, tiny.engine(rows=3), prompts[::-1], settings)
+    check_all(tiny, tiny.engine(rows=3), prompts[4:9], settings)
+    for prompt in prompts[::4]:
+        assert tiny.reference.check(prompt, answers(alone, [prompt], settings)[prompt.request_id], settings)
+
+
+def test_sampled_answers_differ_by_request_and_not_by_their_place(tinies: Tinies) -> None:
+    tiny, settings = tinies("mistral-sliding"), SAMPLING["temperature"]
+    prompts = [ask(LONG + "normal", f"s{n}", new=8) for n in range(6)]
+    found = check_all(tiny, tiny.engine(rows=4), prompts, settings)
+    assert len({one.token_ids for one in found.values()}) == 6
+
+
+def test_a_greedy_answer_under_a_repetition_penalty_equals_that_of_generate(tinies: Tinies) -> None:
+    tiny, settings = tinies("gemma3"), GenerationSettings(repetition_penalty=1.5)
+    found = check_all(tiny, tiny.engine(rows=4), mixed_prompts(), settings)
+    plain = [tiny.reference.answer(prompt).tokens for prompt in mixed_prompts()]
+    assert [one.token_ids for one in found.values()] != plain
+
+
+# ---- what a completion says
+
+
+def test_times_are_measured_and_the_first_token_comes_first(tinies: Tinies) -> None:
+    for completion in answers(tinies("llama").engine(rows=4), mixed_prompts()).values():
+        assert completion.ttft_ms is not None
+        assert completion.latency_ms >= completion.ttft_ms > 0
+        assert completion.prefill_ms is not None
+        assert completion.decode_ms is not None
+        assert completion.prefill_ms >= 0
+        assert completion.decode_ms >= 0
+        assert 1 <= (completion.batch_size or 0) <= 4
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "cohere"])
+def test_the_smallest_margin_of_an_answer_is_recorded(tinies: Tinies, name: str) -> None:
+    tiny = tinies(name)
+    prompts = mixed_prompts()
+    found = answers(tiny.engine(rows=4), prompts)
+    for prompt in prompts:
+        completion = found[prompt.request_id]
+        owed = tiny.reference.min_margin(prompt, completion.token_ids)
+        assert completion.min_margin == pytest.approx(owed, abs=NEAR_TIE)
+
+
+# ---- stopping
+
+
+def test_a_stop_request_ends_early_and_what_was_finished_is_right(tinies: Tinies) -> None:
+    tiny = tinies("llama")
+    short = [ask(LONG + word, f"short-{word}", new=2) for word in ("1", "2", "3")]
+    long = [ask(LONG + word, f"long-{word}", new=120, ignore_eos=True) for word in ("4", "5", "6")]
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls > 20
+
+    engine = tiny.engine(rows=6)
+    found = {one.request_id: one for one in engine.generate([*short, *long], GREEDY, stop)}
+    assert set(found) == {prompt.request_id for prompt in short}
+    assert all(tiny.reference.check(prompt, found[prompt.request_id]) for prompt in short)
+    assert calls <= 24
+    check_all(tiny, engine, mixed_prompts())  # nothing of the stopped rows is left
+
+
+def test_a_caller_who_stops_listening_does_no_harm_to_the_next_call(tinies: Tinies) -> None:
+    tiny = tinies("mistral-sliding")
+    engine = tiny.engine(rows=3)
+    listening: Iterator[Completion] = engine.generate(mixed_prompts(), GREEDY, never)
+    next(listening)
+    listening.close()  # type: ignore[attr-defined]
+    check_all(tiny, engine, mixed_prompts()[::-1])
