@@ -74,7 +74,7 @@ class GridConfig(_Strict):
     shard_size: int | None = Field(default=None, ge=1, le=100_000)
     shard_minutes: float = Field(default=30.0, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
-    engine: Literal["auto", "generate", "scripted"] = "auto"
+    engine: Literal["auto", "shared_prefix", "generate", "scripted"] = "auto"
     generation: GenerationConfig = GenerationConfig()
     ace: AceConfig = AceConfig()
     resources: ResourcesConfig = ResourcesConfig()

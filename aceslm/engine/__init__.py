@@ -13,7 +13,7 @@ from aceslm.records import ModelSpec
 
 __all__ = ["Engine", "EngineInfo", "load_engine", "never"]
 
-ENGINES = ("auto", "generate", "scripted")
+ENGINES = ("auto", "shared_prefix", "generate", "scripted")
 
 
 def load_engine(
@@ -29,9 +29,10 @@ def load_engine(
     """Load a model into an engine.
 
     Args:
-        engine: `auto` (scripted for the scripted model, else `generate`), `generate` or `scripted`.
+        engine: `auto` (scripted for the scripted model, else `shared_prefix`), `shared_prefix`, `generate`
+            or `scripted`.
         quantization: `none`, `int8` or `nf4`.
-        batch_size: prompts per batch; None chooses by device.
+        batch_size: prompts in flight at once; None chooses by device and free memory.
         batch_fraction: part of that, after attempts that ran out of memory.
 
     Raises:
@@ -47,4 +48,9 @@ def load_engine(
     from aceslm.engine.generate import GenerateEngine
     from aceslm.engine.loading import load_model
 
-    return GenerateEngine(load_model(model, quantization, dtype, device), batch_size, batch_fraction)
+    loaded = load_model(model, quantization, dtype, device)
+    if engine == "generate":
+        return GenerateEngine(loaded, batch_size, batch_fraction)
+    from aceslm.engine.shared_prefix import SharedPrefixEngine
+
+    return SharedPrefixEngine(loaded, batch_size, batch_fraction)

@@ -7,6 +7,7 @@ import os
 from functools import cache
 from pathlib import Path
 
+import psutil
 import torch
 
 from aceslm.errors import EngineError
@@ -99,6 +100,13 @@ def accelerator_peak_bytes() -> int | None:
     for index in devices:
         torch.cuda.reset_peak_memory_stats(index)
     return peak
+
+
+def free_memory_bytes(device: torch.device) -> int:
+    """Return the memory that a device has left."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    return int(psutil.virtual_memory().available)
 
 
 def memory_error(error: BaseException) -> bool:

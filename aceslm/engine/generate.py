@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,21 +16,13 @@ from aceslm.engine.devices import dtype_name, memory_error
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.prompting import Prompter
-from aceslm.engine.sampling import penalised, sampling_scores
+from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
 from aceslm.errors import EngineError
 from aceslm.records import Completion, GenerationSettings, Prompt
 
 log = logging.getLogger(__name__)
 
 DEFAULT_BATCH_SIZE = {"cpu": 8, "cuda": 32, "mps": 8}
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """An encoded prompt."""
-
-    prompt: Prompt
-    ids: list[int]
 
 
 class GenerateEngine:
@@ -55,7 +47,7 @@ class GenerateEngine:
             context_window=loaded.context_window,
             load_s=loaded.load_s,
             footprint_bytes=loaded.footprint_bytes,
-            determinism=_determinism(loaded),
+            determinism=determinism(loaded),
         )
 
     def generate(
@@ -67,21 +59,21 @@ class GenerateEngine:
         """Yield completions batch by batch, the longest prompts first (memory trouble shows at once)."""
         requests = []
         for prompt in prompts:
-            request = _Request(prompt, self._prompter.encode(prompt))
-            if problem := self._too_long(request):
-                yield Completion(
-                    prompt.request_id,
-                    "",
-                    finish_reason="error",
-                    error=problem,
-                    prompt_tokens=len(request.ids),
-                )
+            request = Request(prompt, self._prompter.encode(prompt))
+            if problem := request.problem(self.info.context_window):
+                yield request.failed(problem)
             else:
                 requests.append(request)
-        waiting = sorted(requests, key=lambda r: (-len(r.ids), r.prompt.max_new_tokens, r.prompt.request_id))
+        limit = self._loaded.same_rope_tokens
+        waiting = sorted(
+            requests,
+            key=lambda r: (r.need <= limit, -len(r.ids), r.prompt.max_new_tokens, r.prompt.request_id),
+        )
         size = self._batch_size
         while waiting and not should_stop():
             batch = waiting[:size]
+            if batch[0].need > self._loaded.same_rope_tokens:
+                batch = batch[:1]  # its rotary frequencies would become those of the whole batch
             try:
                 finished = self._answer(batch, settings, should_stop)
             except EngineError:
@@ -93,7 +85,7 @@ class GenerateEngine:
                 if size == 0:
                     size = 1
                     waiting = waiting[1:]
-                    yield _out_of_memory(batch[0])
+                    yield batch[0].out_of_memory()
                 continue
             waiting = waiting[len(batch) :]
             yield from finished
@@ -113,24 +105,14 @@ class GenerateEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _too_long(self, request: _Request) -> str | None:
-        window = self.info.context_window
-        needed = len(request.ids) + request.prompt.max_new_tokens
-        if window is None or needed <= window:
-            return None
-        return (
-            f"too long: {len(request.ids)} prompt tokens + {request.prompt.max_new_tokens} new tokens "
-            f"do not fit the context window of {window}"
-        )
-
-    def _grammars_for(self, batch: Sequence[_Request]) -> Grammars | None:
+    def _grammars_for(self, batch: Sequence[Request]) -> Grammars | None:
         """Return the model's grammars, made for the first batch that needs them."""
         if self._grammars is None and any(request.prompt.json_schema for request in batch):
             width = self._model.config.get_text_config().vocab_size
             self._grammars = Grammars(self._loaded.tokenizer, width)
         return self._grammars
 
-    def _after_memory_error(self, batch: Sequence[_Request], size: int) -> int:
+    def _after_memory_error(self, batch: Sequence[Request], size: int) -> int:
         """Free what can be freed and return the next batch size; 0 when one row alone does not fit."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -140,7 +122,7 @@ class GenerateEngine:
 
     @torch.inference_mode()
     def _answer(
-        self, batch: Sequence[_Request], settings: GenerationSettings, should_stop: Callable[[], bool]
+        self, batch: Sequence[Request], settings: GenerationSettings, should_stop: Callable[[], bool]
     ) -> list[Completion]:
         """Answer one batch; rows that were not finished when `should_stop` came are left out."""
         longest = max(len(request.ids) for request in batch)
@@ -151,7 +133,7 @@ class GenerateEngine:
             mask[row, longest - len(request.ids) :] = 1
         device = self._loaded.device
         grammars = self._grammars_for(batch)
-        watch = _Watch(batch, longest, self._loaded, settings, should_stop, grammars)
+        watch = _Watch(batch, self._loaded, settings, should_stop, grammars)
         self._model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
@@ -170,129 +152,50 @@ class _Watch:
 
     def __init__(
         self,
-        batch: Sequence[_Request],
-        prompt_length: int,
+        batch: Sequence[Request],
         loaded: LoadedModel,
         settings: GenerationSettings,
         should_stop: Callable[[], bool],
         grammars: Grammars | None,
     ) -> None:
-        self._batch = batch
-        self._grammars = grammars
-        self._matchers = [
-            grammars.matcher(request.prompt.json_schema, loaded.eos_token_ids)
-            if grammars and request.prompt.json_schema
-            else None
-            for request in batch
+        self._began_s = time.perf_counter()
+        ends = loaded.eos_token_ids
+        self._replies = [
+            Reply(request, matcher_for(request, grammars, ends), self._began_s, len(batch)) for request in batch
         ]
-        self._prompt_length = prompt_length
+        self._grammars = grammars
         self._tokenizer = loaded.tokenizer
-        self._ends = set(loaded.eos_token_ids)
+        self._ends = frozenset(ends)
         self._settings = settings
         self._should_stop = should_stop
-        self._began = time.perf_counter()
-        self._first_ms: float | None = None
-        self._tokens: list[list[int]] = [[] for _ in batch]
-        self._ended: list[tuple[str, str, float] | None] = [None] * len(batch)
+        self._margins: list[float] = []
+        self._finished: list[Completion | None] = [None] * len(batch)
 
     def choose(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.Tensor:
         """Return scores whose argmax is each row's next token (a logits processor)."""
-        position = input_ids.shape[1] - self._prompt_length
-        seen = (
-            [
-                torch.cat(
-                    [torch.tensor(request.ids, device=scores.device), input_ids[row, self._prompt_length :]]
-                )
-                for row, request in enumerate(self._batch)
-            ]
-            if self._settings.repetition_penalty != 1.0
-            else []
-        )
-        logits = penalised(scores, seen, self._settings.repetition_penalty)
-        if self._grammars:
-            logits = self._grammars.mask(logits, self._matchers)
-        names = [request.prompt.request_id for request in self._batch]
-        return sampling_scores(logits, names, [position] * len(names), self._settings)
+        chosen = token_scores(scores, self._replies, self._settings, self._grammars)
+        self._margins = [margin for _, margin in best_tokens(chosen)]
+        return chosen
 
     def step(self, input_ids: torch.LongTensor, scores: Any, **_: Any) -> torch.Tensor:
         """Return which rows are finished (a stopping criterion, called after every token)."""
-        now_ms = (time.perf_counter() - self._began) * 1000
-        if self._first_ms is None:
-            self._first_ms = now_ms
         for row, token in enumerate(input_ids[:, -1].tolist()):
-            if self._ended[row] is None:
-                self._tokens[row].append(token)
-                self._follow(row, token)
-                self._ended[row] = self._end_of(row, token, now_ms)
+            if self._finished[row] is None:
+                self._finished[row] = self._replies[row].follow(
+                    token, self._margins[row], self._ends, self._tokenizer
+                )
         if self._should_stop():
-            return torch.ones(len(self._batch), dtype=torch.bool, device=input_ids.device)
-        return torch.tensor([end is not None for end in self._ended], device=input_ids.device)
+            return torch.ones(len(self._replies), dtype=torch.bool, device=input_ids.device)
+        return torch.tensor([end is not None for end in self._finished], device=input_ids.device)
 
     def completions(self) -> list[Completion]:
         """Return the finished rows."""
-        batch_ms = (time.perf_counter() - self._began) * 1000
-        prefill_ms = self._first_ms or 0.0
-        finished = []
-        for request, tokens, end in zip(self._batch, self._tokens, self._ended, strict=True):
-            if end is None:
-                continue
-            reason, text, latency_ms = end
-            finished.append(
-                Completion(
-                    request_id=request.prompt.request_id,
-                    text=text,
-                    token_ids=tuple(tokens),
-                    finish_reason=reason,
-                    prompt_tokens=len(request.ids),
-                    output_tokens=len(tokens),
-                    latency_ms=latency_ms,
-                    ttft_ms=prefill_ms,
-                    prefill_ms=prefill_ms,
-                    decode_ms=latency_ms - prefill_ms,
-                    batch_size=len(self._batch),
-                    batch_ms=batch_ms,
-                )
-            )
-        return finished
-
-    def _follow(self, row: int, token: int) -> None:
-        """Tell a row's grammar its token."""
-        matcher = self._matchers[row]
-        if matcher and not matcher.finished and not matcher.accept(token):
-            request_id = self._batch[row].prompt.request_id
-            raise EngineError(f"request {request_id}: the model's vocabulary cannot spell its JSON schema")
-
-    def _end_of(self, row: int, token: int, now_ms: float) -> tuple[str, str, float] | None:
-        """Return (reason, text, milliseconds) if this row ends with this token."""
-        tokens = self._tokens[row]
-        prompt = self._batch[row].prompt
-        matcher = self._matchers[row]
-        if (token in self._ends or (matcher and matcher.finished)) and not prompt.ignore_eos:
-            return "stop", self._text(tokens[:-1] if token in self._ends else tokens), now_ms
-        if prompt.stop:
-            text = self._text(tokens)
-            found = [text.find(stop) for stop in prompt.stop if stop in text]
-            if found:
-                return "stop", text[: min(found)], now_ms
-        if len(tokens) >= prompt.max_new_tokens:
-            return "length", self._text(tokens), now_ms
-        return None
-
-    def _text(self, tokens: list[int]) -> str:
-        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+        batch_ms = (time.perf_counter() - self._began_s) * 1000
+        return [replace(done, batch_ms=batch_ms) for done in self._finished if done is not None]
 
 
-def _out_of_memory(request: _Request) -> Completion:
-    return Completion(
-        request.prompt.request_id,
-        "",
-        finish_reason="error",
-        error=f"out of memory: {len(request.ids)} prompt tokens do not fit this device even alone",
-        prompt_tokens=len(request.ids),
-    )
-
-
-def _determinism(loaded: LoadedModel) -> str:
+def determinism(loaded: LoadedModel) -> str:
+    """Say in words what may move an answer on this device, dtype and quantization."""
     if loaded.dtype == torch.float32 and loaded.quantization == "none" and loaded.device.type == "cpu":
         return "near-exact: fp32 on the CPU; batch size may move ties closer than 1e-3"
     if loaded.quantization == "int8" and loaded.device.type == "cuda":

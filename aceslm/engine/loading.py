@@ -28,7 +28,8 @@ class LoadedModel:
     """Weights and tokenizer in memory.
 
     `eos_token_ids` is the union of what the tokenizer and the checkpoint call an end; the rest of the
-    checkpoint's generation_config is ignored.
+    checkpoint's generation_config is ignored. Up to `same_rope_tokens` tokens the rotary frequencies do not
+    depend on the length of the sequence (LongRoPE and dynamic NTK change them beyond).
     """
 
     spec: ModelSpec
@@ -39,6 +40,7 @@ class LoadedModel:
     quantization: str
     context_window: int | None
     eos_token_ids: tuple[int, ...]
+    same_rope_tokens: float
     load_s: float
     footprint_bytes: int
 
@@ -76,6 +78,7 @@ def load_model(spec: ModelSpec, quantization: str, dtype: str, device: str) -> L
         quantization=quantization,
         context_window=_context_window(spec, model.config),
         eos_token_ids=_end_tokens(model, tokenizer),
+        same_rope_tokens=_same_rope_tokens(model.config),
         load_s=0.0,
         footprint_bytes=int(model.get_memory_footprint()),
     )
@@ -175,6 +178,22 @@ def _context_window(spec: ModelSpec, config: Any) -> int | None:
     own = getattr(config.get_text_config(), "max_position_embeddings", None)
     limits = [limit for limit in (spec.context_window, own) if isinstance(limit, int) and limit > 0]
     return min(limits) if limits else None
+
+
+def _same_rope_tokens(config: Any) -> float:
+    text = config.get_text_config()
+    rope = getattr(text, "rope_parameters", None) or {}
+    kinds = [rope] if "rope_type" in rope else [part for part in rope.values() if isinstance(part, dict)]
+    changing = [part for part in kinds if part.get("rope_type") in ("longrope", "dynamic")]
+    if not changing:
+        return float("inf")
+    original = [
+        part.get("original_max_position_embeddings")
+        or getattr(text, "original_max_position_embeddings", None)
+        or text.max_position_embeddings
+        for part in changing
+    ]
+    return float(min(original))
 
 
 def _warm_up(loaded: LoadedModel) -> None:

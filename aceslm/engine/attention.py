@@ -1,0 +1,321 @@
+"""The attention function behind the shared-prefix engine, driven by a plan that travels as a forward kwarg.
+
+A forward pass sees one packed row of tokens: no padding, no batch dimension. The plan says what each token
+may attend to: shared prefix blocks (read by many rows at once), the row's own earlier tokens, itself. It is
+registered with transformers' attention interface, so every architecture that goes through the interface
+and handles its tokens one by one elsewhere is driven by its own modelling code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.pieces import Piece, PieceKernels, explicit_piece, merge, with_sinks
+
+ATTENTION_NAME = "aceslm_pieces"
+
+
+class Unsupported(Exception):
+    """This architecture does something with attention that the plan cannot express."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The stored tokens of one node of the prefix tree; the first of them has position `start`."""
+
+    start: int
+    stop: int
+    store: KVStore
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Queries that attend to all of a block. `rows` None: all queries, else a slice of them (prefill) or indices."""
+
+    block: Block
+    rows: slice | torch.Tensor | None
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """New tokens `start` to `stop` of the packed row, causal among themselves.
+
+    `earlier` are the tokens of the same block or slot that an earlier chunk has written: (cache, slot or -1, count).
+    """
+
+    start: int
+    stop: int
+    earlier: tuple[KVStore | SlotCache, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Packed tokens `start` to `stop` go to `places` of a store."""
+
+    store: KVStore
+    start: int
+    stop: int
+    places: torch.Tensor
+
+
+@dataclass(slots=True)
+class Plan:
+    """What both kinds of pass share. `positions` (tokens,) are absolute; tensors move to a layer's device once."""
+
+    kernels: PieceKernels
+    positions: torch.Tensor
+    writes: Sequence[Write]
+    reads: Sequence[Read]
+    _moved: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
+    _masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
+
+    def on(self, device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
+        """Return a tensor of the plan on a device (models over several devices ask for more than one)."""
+        if tensor.device == device:
+            return tensor
+        key = (str(device), id(tensor))
+        if key not in self._moved:
+            self._moved[key] = tensor.to(device)
+        return self._moved[key]
+
+    def store(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
+        """Write the pass's new keys and values (1, kv_heads, tokens, dim) to their places."""
+        keys, values = k[0].transpose(0, 1), v[0].transpose(0, 1)
+        for write in self.writes:
+            places = self.on(k.device, write.places)
+            write.store.write(layer, places, keys[write.start : write.stop], values[write.start : write.stop])
+
+    def window_mask(self, read: Read, window: int | None, queries: torch.Tensor) -> torch.Tensor | None | bool:
+        """Return what a sliding window leaves of a block: None all of it, False nothing, else an additive mask.
+
+        Args:
+            queries: positions of the reading queries (n,). The mask is (1, 1, n, block tokens), float32.
+        """
+        if window is None:
+            return None
+        first, last = int(queries.min()), int(queries.max())
+        if last - read.block.start < window:
+            return None
+        if first - (read.block.stop - 1) >= window:
+            return False
+        keys = torch.arange(read.block.start, read.block.stop, device=queries.device)
+        hidden = queries[:, None] - keys[None, :] >= window
+        return torch.zeros(hidden.shape, device=queries.device).masked_fill_(hidden, -torch.inf)[None, None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """What one layer's call brought beside the plan."""
+
+    index: int
+    scale: float
+    window: int | None
+    softcap: float | None
+
+
+@dataclass(slots=True)
+class PrefillPlan(Plan):
+    """Packed spans of new tokens."""
+
+    spans: Sequence[Span] = ()
+
+    def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
+        """Return the piece over all visible keys: out (kv_heads, groups, tokens, dim)."""
+        self.store(layer.index, k, v)
+        heads = k.shape[1]
+        grouped = q[0].unflatten(0, (heads, -1))
+        whole = Piece(
+            torch.empty(*grouped.shape[:3], v.shape[-1], dtype=q.dtype, device=q.device),
+            torch.empty(grouped.shape[:3], dtype=torch.float32, device=q.device),
+        )
+        for span in self.spans:
+            own = self._own(layer, span, grouped, k, v)
+            whole.out[:, :, span.start : span.stop] = own.out
+            whole.lse[:, :, span.start : span.stop] = own.lse
+        for read in self.reads:
+            whole = self._read(layer, read, grouped, whole)
+        return whole
+
+    def _own(self, layer: _Layer, span: Span, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
+        size = span.stop - span.start
+        queries = q[:, :, span.start : span.stop].transpose(0, 1)
+        groups = queries.shape[0]
+        keys, values = (part[:, :, span.start : span.stop].expand(groups, -1, -1, -1) for part in (k, v))
+        mask = self._band(size, layer.window, q) if layer.window is not None and size > layer.window else None
+        piece = self.kernels(
+            queries, keys, values, mask=mask, causal=mask is None, scale=layer.scale, softcap=layer.softcap
+        )
+        own = Piece(piece.out.transpose(0, 1), piece.lse.transpose(0, 1))
+        return own if span.earlier is None else self._with_earlier(layer, span, q, own)
+
+    def _with_earlier(self, layer: _Layer, span: Span, q: torch.Tensor, own: Piece) -> Piece:
+        """Merge in what earlier chunks of the same row or node have written."""
+        assert span.earlier is not None
+        cache, slot, count = span.earlier
+        store = cache.store if isinstance(cache, SlotCache) else cache
+        first = slot * cache.length if isinstance(cache, SlotCache) else 0
+        places = slice(first, first + count)
+        keys, values = (part[places].transpose(0, 1).unsqueeze(0) for part in store.layers[layer.index])
+        size = span.stop - span.start
+        queries = q[:, :, span.start : span.stop].reshape(1, q.shape[0], -1, q.shape[-1])
+        mask = None
+        if layer.window is not None and count + size > layer.window:
+            ages = torch.arange(count, count + size, device=q.device)[:, None] - torch.arange(count, device=q.device)
+            mask = torch.zeros(ages.shape, device=q.device).masked_fill_(ages >= layer.window, -torch.inf)
+            mask = mask.repeat(q.shape[1], 1)[None, None]
+        return merge(own, self._shared(layer, queries, keys, values, mask, own))
+
+    def _read(self, layer: _Layer, read: Read, q: torch.Tensor, whole: Piece) -> Piece:
+        rows = read.rows if isinstance(read.rows, slice) else slice(0, q.shape[2])
+        key = (id(read), layer.window)
+        if key not in self._masks:
+            mask = self.window_mask(read, layer.window, self.positions[rows])
+            self._masks[key] = mask.repeat(1, 1, q.shape[1], 1) if isinstance(mask, torch.Tensor) else mask
+        mask = self._masks[key]
+        if mask is False:
+            return whole
+        queries = q[:, :, rows].reshape(1, q.shape[0], -1, q.shape[-1])
+        keys, values = read.block.store.read(layer.index, read.block.stop - read.block.start)
+        mine = Piece(whole.out[:, :, rows], whole.lse[:, :, rows])
+        shared = self._shared(layer, queries, keys, values, mask, mine)
+        merged = merge(mine, shared)
+        if rows == slice(0, q.shape[2]):
+            return merged
+        whole.out[:, :, rows] = merged.out
+        whole.lse[:, :, rows] = merged.lse
+        return whole
+
+    def _shared(
+        self,
+        layer: _Layer,
+        queries: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        mask: torch.Tensor | None,
+        like: Piece,
+    ) -> Piece:
+        """Attend to keys that lie before all queries; return the piece in the shape of `like`."""
+        if mask is None:
+            piece = self.kernels(queries, keys, values, scale=layer.scale, softcap=layer.softcap)
+        else:  # some queries may see none of these keys
+            mask = self.on(queries.device, mask)
+            piece = explicit_piece(queries, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        return Piece(piece.out[0].view(like.out.shape), piece.lse[0].view(like.lse.shape))
+
+    def _band(self, size: int, window: int, q: torch.Tensor) -> torch.Tensor:
+        """Return the causal mask of a span longer than the sliding window."""
+        key = ("band", size, window, str(q.device))
+        if key not in self._masks:
+            ages = torch.arange(size, device=q.device)[:, None] - torch.arange(size, device=q.device)
+            hidden = (ages < 0) | (ages >= window)
+            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
+            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)[None, None]
+        return self._masks[key]
+
+
+@dataclass(slots=True)
+class DecodePlan(Plan):
+    """One new token a slot, slots 0 to n-1. `lengths` (n,) counts own tokens, the new one included."""
+
+    cache: SlotCache = field(default=None)  # type: ignore[assignment]
+    lengths: torch.Tensor = field(default=None)  # type: ignore[assignment]
+    longest: int = 0
+
+    def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
+        """Return the piece over all visible keys: out (slots, kv_heads, groups, dim)."""
+        self.store(layer.index, k, v)
+        rows, heads = q.shape[2], k.shape[1]
+        queries = q[0].transpose(0, 1).unflatten(1, (heads, -1))
+        keys, values = self.cache.read(layer.index, rows, self.longest)
+        mask = self._own_mask(layer.window, q)
+        whole = self.kernels(queries, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        for read in self.reads:
+            whole = self._read(layer, read, queries, whole)
+        return whole
+
+    def _read(self, layer: _Layer, read: Read, q: torch.Tensor, whole: Piece) -> Piece:
+        rows = None if read.rows is None else self.on(q.device, read.rows)  # type: ignore[arg-type]
+        key = (id(read), layer.window)
+        if key not in self._masks:
+            positions = self.positions if rows is None else self.positions[self.on(self.positions.device, rows)]
+            mask = self.window_mask(read, layer.window, positions)
+            if isinstance(mask, torch.Tensor):
+                mask = mask.repeat_interleave(q.shape[2], dim=2)
+            self._masks[key] = mask
+        mask = self._masks[key]
+        if mask is False:
+            return whole
+        mine = whole if rows is None else Piece(whole.out[rows], whole.lse[rows])
+        chosen = q if rows is None else q[rows]
+        size, heads, groups, dim = chosen.shape
+        queries = chosen.transpose(0, 1).reshape(1, heads, size * groups, dim)
+        keys, values = read.block.store.read(layer.index, read.block.stop - read.block.start)
+        if mask is None:
+            piece = self.kernels(queries, keys, values, scale=layer.scale, softcap=layer.softcap)
+        else:
+            mask = self.on(q.device, mask)
+            piece = explicit_piece(queries, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        shared = Piece(
+            piece.out[0].unflatten(1, (size, groups)).transpose(0, 1),
+            piece.lse[0].unflatten(1, (size, groups)).transpose(0, 1),
+        )
+        merged = merge(mine, shared)
+        if rows is None:
+            return merged
+        whole.out[rows] = merged.out
+        whole.lse[rows] = merged.lse
+        return whole
+
+    def _own_mask(self, window: int | None, q: torch.Tensor) -> torch.Tensor:
+        """Return (slots, 1, 1, longest): a row sees its own tokens, within the window counted from the new one."""
+        key = ("own", window, str(q.device))
+        if key not in self._masks:
+            lengths = self.on(q.device, self.lengths)[:, None]
+            places = torch.arange(self.longest, device=q.device)[None, :]
+            hidden = places >= lengths
+            if window is not None:
+                hidden |= places < lengths - window
+            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
+            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)[:, None, None]
+        return self._masks[key]
+
+
+def _attention(
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
+    pieces: PrefillPlan | DecodePlan | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """The function that transformers calls in every layer; returns (1, tokens, heads, dim)."""
+    index = getattr(module, "layer_idx", None)
+    if pieces is None or index is None or attention_mask is not None or key.shape[0] != 1:
+        raise Unsupported(type(module).__name__)
+    scale = query.shape[-1] ** -0.5 if scaling is None else float(scaling)
+    layer = _Layer(int(index), scale, sliding_window or None, softcap or None)
+    piece = pieces.attend(layer, query, key, value)
+    decode = isinstance(pieces, DecodePlan)
+    out = piece.out
+    if s_aux is not None:
+        sinks = s_aux.view(1, key.shape[1], -1) if decode else s_aux.view(key.shape[1], -1, 1)
+        out = with_sinks(piece, sinks)
+    if decode:
+        return out.reshape(1, out.shape[0], query.shape[1], -1), None
+    return out.flatten(0, 1).transpose(0, 1).unsqueeze(0), None
+
+
+def register() -> None:
+    """Make the attention function known to transformers under ATTENTION_NAME; no mask is built for it."""
+    AttentionInterface.register(ATTENTION_NAME, _attention)

@@ -1,0 +1,258 @@
+"""Rows in flight: admission into slots, decode steps, refill, and what happens when memory runs out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from aceslm.engine.attention import Block, Read
+from aceslm.engine.grammar import Grammars
+from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.loading import LoadedModel
+from aceslm.engine.packed import MIN_ROWS, DecodeRow, Fill, PackedModel
+from aceslm.engine.prefixes import PrefixTree
+from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
+from aceslm.engine.schedule import AdmissionQueue, slot_shape, users_of_nodes
+from aceslm.records import Completion, GenerationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Own tokens that fit in memory at once, and rows at once."""
+
+    budget_tokens: int
+    max_slots: int
+
+
+@dataclass(slots=True)
+class _Row:
+    """One request in a slot; `stored` own tokens are in the cache."""
+
+    index: int
+    reply: Reply
+    shared: int
+    stored: int
+    path: tuple[Block, ...]
+
+
+class Flight:
+    """One call's requests on their way through the slots. `step()` until `unfinished` is false."""
+
+    def __init__(
+        self,
+        packed: PackedModel,
+        loaded: LoadedModel,
+        requests: Sequence[Request],
+        tree: PrefixTree,
+        settings: GenerationSettings,
+        grammars: Grammars | None,
+        limits: Limits,
+    ) -> None:
+        self._packed = packed
+        self._loaded = loaded
+        self._requests = requests
+        self._tree = tree
+        self._settings = settings
+        self._grammars = grammars
+        self._limits = limits
+        self._ends = frozenset(loaded.eos_token_ids)
+        self._queue = AdmissionQueue(tree.order)
+        self._users = users_of_nodes(tree)
+        self._blocks: dict[int, Block] = {}
+        self._rows: list[_Row | None] = []
+        self._cache: SlotCache | None = None
+        self._reads: list[Read] | None = None
+        self.shared_prefill_s = 0.0
+
+    @property
+    def unfinished(self) -> bool:
+        return bool(len(self._queue) or self._in_flight())
+
+    def adopt_roots(self, known: Mapping[tuple[int, ...], Block]) -> None:
+        """Use keys and values that an earlier call has left: of whole roots, or of their beginning."""
+        for index, node in enumerate(self._tree.nodes):
+            if node.parent >= 0:
+                continue
+            for tokens, block in known.items():
+                if tokens[: node.stop] == node.tokens:
+                    self._blocks[index] = Block(0, node.stop, block.store)
+
+    def roots(self) -> dict[tuple[int, ...], Block]:
+        """Return the roots that are in memory, by their tokens."""
+        return {
+            node.tokens: self._blocks[index]
+            for index, node in enumerate(self._tree.nodes)
+            if node.parent < 0 and index in self._blocks
+        }
+
+    @torch.inference_mode()
+    def step(self) -> list[Completion]:
+        """Admit rows where slots are free, else decode one token of every row; return what finished."""
+        in_flight = self._in_flight()
+        self._fit_cache()
+        assert self._cache is not None
+        slots = min(self._cache.slots, self._limits.max_slots)
+        admitted = self._queue.take(slots - in_flight, in_flight)
+        return self._admit(admitted) if admitted else self._decode()
+
+    def start_again(self, limits: Limits) -> list[Completion]:
+        """Drop all memory, put the rows back; the only row in flight fails. Greedy or keyed noise: same answers."""
+        rows = [row for row in self._rows if row is not None]
+        self._rows, self._cache, self._reads = [], None, None
+        self._blocks.clear()
+        alone = len(rows) <= 1 and self._limits.max_slots <= 1
+        self._limits = limits
+        waiting = [row.index for row in rows]
+        if not alone:
+            self._queue.put_back(waiting)
+            return []
+        failed = waiting or self._queue.take(1, 0)
+        for index in failed:
+            self._release(index)
+        return [self._requests[index].out_of_memory() for index in failed]
+
+    def _in_flight(self) -> int:
+        return sum(row is not None for row in self._rows)
+
+    def _own_need(self, index: int) -> int:
+        return self._requests[index].need - self._tree.shared(index)
+
+    def _fit_cache(self) -> None:
+        """Make the cache, or reshape it when the rows that remain are so short that twice as many fit."""
+        waiting = self._queue.waiting()
+        if not waiting and self._cache is not None:
+            return
+        needs = [self._own_need(index) for index in waiting]
+        needs += [self._own_need(row.index) for row in self._rows if row is not None]
+        shape = slot_shape(needs, self._limits.budget_tokens, self._limits.max_slots)
+        slots = max(shape.slots, MIN_ROWS)
+        if self._cache is None:
+            self._cache = SlotCache(slots, shape.length)
+        elif slots >= 2 * self._cache.slots:
+            self._compact()
+            lengths = [row.stored for row in self._rows if row is not None]
+            self._cache = self._cache.resized(slots, shape.length, lengths)
+
+    def _admit(self, indices: Sequence[int]) -> list[Completion]:
+        """Prefill the nodes that are missing, then the rows; choose their first tokens."""
+        assert self._cache is not None
+        self._prefill_nodes(indices)
+        began_s = time.perf_counter()
+        active = self._in_flight() + len(indices)
+        fills, slots = [], []
+        # all rows first: if memory runs out in between, start_again() finds them in their slots
+        for index in indices:
+            request = self._requests[index]
+            reply = Reply(
+                request, matcher_for(request, self._grammars, self._loaded.eos_token_ids), began_s, active
+            )
+            shared = self._tree.shared(index)
+            path = tuple(self._blocks[node] for node in self._tree.path(index))
+            row = _Row(index, reply, shared, len(request.ids) - shared, path)
+            slot = self._place(row)
+            slots.append(slot)
+            fills.append(Fill(request.ids[shared:], shared, path, self._cache, slot))
+        logits = self._packed.prefill(fills, logits=True)
+        assert logits is not None
+        self._reads = None
+        return self._choose(slots, logits)
+
+    def _place(self, row: _Row) -> int:
+        if None in self._rows:
+            slot = self._rows.index(None)
+            self._rows[slot] = row
+            return slot
+        self._rows.append(row)
+        return len(self._rows) - 1
+
+    def _prefill_nodes(self, indices: Sequence[int]) -> None:
+        """Prefill missing nodes of these rows, level by level, siblings packed together."""
+        began_s = time.perf_counter()
+        levels: dict[int, list[int]] = {}
+        for index in indices:
+            for depth, node in enumerate(self._tree.path(index)):
+                if node not in self._blocks and node not in levels.setdefault(depth, []):
+                    levels[depth].append(node)
+        for depth in sorted(levels):
+            fills = []
+            for number in levels[depth]:
+                node = self._tree.nodes[number]
+                block = Block(node.start, node.stop, KVStore(node.stop - node.start))
+                fills.append((number, block, Fill(node.tokens, node.start, self._above(number), block.store)))
+            if fills:
+                self._packed.prefill([fill for _, _, fill in fills], logits=False)
+                self._blocks.update({number: block for number, block, _ in fills})
+        if levels:
+            self.shared_prefill_s += time.perf_counter() - began_s
+
+    def _above(self, number: int) -> tuple[Block, ...]:
+        path: list[Block] = []
+        parent = self._tree.nodes[number].parent
+        while parent >= 0:
+            path.append(self._blocks[parent])
+            parent = self._tree.nodes[parent].parent
+        return tuple(reversed(path))
+
+    def _decode(self) -> list[Completion]:
+        assert self._cache is not None
+        self._compact()
+        rows = [row for row in self._rows if row is not None]
+        if self._reads is None:
+            self._reads = self._shared_reads(rows)
+        steps = [DecodeRow(row.reply.tokens[-1], row.shared, row.stored) for row in rows]
+        logits = self._packed.decode(steps, self._cache, self._reads)
+        for row in rows:
+            row.stored += 1
+        return self._choose(range(len(rows)), logits)
+
+    def _choose(self, slots: Sequence[int], logits: torch.Tensor) -> list[Completion]:
+        """Choose the next token of the rows in `slots`; return the replies that end with it."""
+        rows = [self._rows[slot] for slot in slots]
+        replies = [row.reply for row in rows if row is not None]
+        scores = token_scores(logits, replies, self._settings, self._grammars)
+        finished = []
+        for slot, row, (token, margin) in zip(slots, rows, best_tokens(scores), strict=True):
+            assert row is not None
+            completion = row.reply.follow(token, margin, self._ends, self._loaded.tokenizer)
+            if completion is not None:
+                finished.append(completion)
+                self._rows[slot] = None
+                self._reads = None
+                self._release(row.index)
+        return finished
+
+    def _compact(self) -> None:
+        """Close the holes that finished rows have left: the last rows move into them."""
+        assert self._cache is not None
+        while self._rows and None in self._rows:
+            last = self._rows.pop()
+            if last is None:
+                continue
+            hole = self._rows.index(None)
+            self._cache.move(len(self._rows), hole, last.stored)
+            self._rows[hole] = last
+            self._reads = None
+
+    def _release(self, index: int) -> None:
+        """Forget nodes below the roots when their last row is answered."""
+        for node in self._tree.path(index):
+            self._users[node] -= 1
+            if self._users[node] == 0 and self._tree.nodes[node].parent >= 0:
+                self._blocks.pop(node, None)
+
+    def _shared_reads(self, rows: Sequence[_Row]) -> list[Read]:
+        """Return for each block the rows below it; None where it is all of them."""
+        users: dict[int, list[int]] = {}
+        blocks: dict[int, Block] = {}
+        for slot, row in enumerate(rows):
+            for block in row.path:
+                blocks[id(block)] = block
+                users.setdefault(id(block), []).append(slot)
+        device = self._loaded.device
+        return [
+            Read(blocks[key], None if len(slots) == len(rows) else torch.tensor(slots, device=device))
+            for key, slots in users.items()
+        ]

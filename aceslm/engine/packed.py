@@ -1,0 +1,163 @@
+"""Forward passes over packed tokens: prefill of prefix nodes and rows, and decode steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from aceslm.engine.attention import Block, DecodePlan, PrefillPlan, Read, Span, Write
+from aceslm.engine.kv_cache import KVStore, SlotCache, rounded
+from aceslm.engine.pieces import PieceKernels
+from aceslm.engine.schedule import Chunk, pack_passes
+
+# Fewer rows than this take another path through matrix products (on the CPU in fp32 the last bits differ).
+MIN_ROWS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """New tokens to prefill: those of a prefix node (`slot` -1) or of a row in a slot.
+
+    `start` is the position of the first token; `path` are the blocks in front of it.
+    """
+
+    tokens: Sequence[int]
+    start: int
+    path: tuple[Block, ...]
+    target: KVStore | SlotCache
+    slot: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeRow:
+    """One row of a decode step: its newest token, its shared tokens, and its own tokens stored so far."""
+
+    token: int
+    shared: int
+    stored: int
+
+
+class PackedModel:
+    """A loaded model that runs packed passes."""
+
+    def __init__(self, model: Any, device: torch.device, kernels: PieceKernels, pass_tokens: int) -> None:
+        self._model = model
+        self._device = device
+        self._kernels = kernels
+        self.pass_tokens = pass_tokens
+
+    def prefill(self, fills: Sequence[Fill], *, logits: bool) -> torch.Tensor | None:
+        """Prefill; return the logits (len(fills), vocabulary) after each last token, or None if not wanted."""
+        found: list[torch.Tensor] = []
+        for chunks in pack_passes([len(fill.tokens) for fill in fills], self.pass_tokens):
+            out = self._pass(fills, chunks)
+            ends = [n for n, chunk in enumerate(chunks) if chunk.stop == len(fills[chunk.item].tokens)]
+            if logits and ends:
+                found.append(out[ends] if len(ends) < len(chunks) else out[: len(chunks)])
+        return torch.cat(found) if logits else None
+
+    def decode(self, rows: Sequence[DecodeRow], cache: SlotCache, reads: Sequence[Read]) -> torch.Tensor:
+        """Run one step for rows in slots 0, 1, ...; return logits (rows, vocabulary)."""
+        padded = max(len(rows), min(MIN_ROWS, cache.slots))
+        extra = padded - len(rows)
+        stored = [row.stored for row in rows] + [0] * extra
+        positions = [row.shared + row.stored for row in rows] + [0] * extra
+        places = [slot * cache.length + count for slot, count in enumerate(stored)]
+        numbers = torch.tensor(
+            [[row.token for row in rows] + [0] * extra, positions, places, stored], device=self._device
+        )
+        plan = DecodePlan(
+            kernels=self._kernels,
+            positions=numbers[1],
+            writes=(Write(cache.store, 0, padded, numbers[2]),),
+            reads=reads,
+            cache=cache,
+            lengths=numbers[3] + 1,
+            longest=min(cache.length, rounded(max(stored) + 1)),
+        )
+        return self._forward(numbers[0], plan, None)[: len(rows)]
+
+    def _pass(self, fills: Sequence[Fill], chunks: Sequence[Chunk]) -> torch.Tensor:
+        tokens: list[int] = []
+        positions: list[int] = []
+        places: list[tuple[KVStore, int, int, int]] = []
+        spans: list[Span] = []
+        ends: list[int] = []
+        for chunk in chunks:
+            fill = fills[chunk.item]
+            first = len(tokens)
+            tokens.extend(fill.tokens[chunk.start : chunk.stop])
+            positions.extend(range(fill.start + chunk.start, fill.start + chunk.stop))
+            earlier = (fill.target, fill.slot, chunk.start) if chunk.start else None
+            spans.append(Span(first, len(tokens), earlier))
+            offset = chunk.start
+            store = fill.target
+            if isinstance(store, SlotCache):
+                offset += fill.slot * store.length
+                store = store.store
+            places.append((store, first, len(tokens), offset))
+            ends.append(len(tokens) - 1)
+        if len(tokens) < MIN_ROWS:
+            spans.append(Span(len(tokens), MIN_ROWS))
+            positions.extend([0] * (MIN_ROWS - len(tokens)))
+            tokens.extend([tokens[-1]] * (MIN_ROWS - len(tokens)))
+        plan = PrefillPlan(
+            kernels=self._kernels,
+            positions=torch.tensor(positions, device=self._device),
+            writes=self._writes(places),
+            reads=_reads([(fills[chunk.item].path, span) for chunk, span in zip(chunks, spans, strict=False)]),
+            spans=spans,
+        )
+        keep = torch.tensor(ends, device=self._device)
+        return self._forward(torch.tensor(tokens, device=self._device), plan, keep)
+
+    def _writes(self, places: Sequence[tuple[KVStore, int, int, int]]) -> list[Write]:
+        """Join neighbours that go to the same store into one write."""
+        writes: list[Write] = []
+        begin = 0
+        while begin < len(places):
+            end = begin
+            while end < len(places) and places[end][0] is places[begin][0]:
+                end += 1
+            targets = torch.cat(
+                [torch.arange(offset, offset + stop - start) for _, start, stop, offset in places[begin:end]]
+            )
+            writes.append(
+                Write(places[begin][0], places[begin][1], places[end - 1][2], targets.to(self._device))
+            )
+            begin = end
+        return writes
+
+    def _forward(
+        self, tokens: torch.Tensor, plan: PrefillPlan | DecodePlan, keep: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Return logits (kept tokens, vocabulary); only kept tokens go through the LM head."""
+        out = self._model(
+            input_ids=tokens[None],
+            position_ids=plan.positions[None],
+            use_cache=False,
+            logits_to_keep=0 if keep is None else keep,
+            pieces=plan,
+        )
+        logits: torch.Tensor = out.logits[0]
+        return logits
+
+
+def _reads(spans: Sequence[tuple[tuple[Block, ...], Span]]) -> list[Read]:
+    """Return one read for each run of neighbouring spans below the same block."""
+    reads: list[Read] = []
+    runs: dict[int, tuple[Block, int, int]] = {}
+    for path, span in spans:
+        for block in path:
+            run = runs.get(id(block))
+            if run is not None and run[2] == span.start:
+                runs[id(block)] = (block, run[1], span.stop)
+                continue
+            if run is not None:
+                reads.append(Read(block, slice(run[1], run[2])))
+            runs[id(block)] = (block, span.start, span.stop)
+    reads.extend(Read(block, slice(start, stop)) for block, start, stop in runs.values())
+    return reads

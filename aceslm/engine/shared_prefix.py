@@ -1,0 +1,178 @@
+"""The default engine: shared prefixes prefilled once, rows in slots that are refilled while others decode.
+
+    engine = SharedPrefixEngine(load_model(...))
+    for completion in engine.generate(prompts, settings): ...
+
+A call finds the prefix tree of its prompts (a playbook, below it the tables asked about), prefills each node
+once, and answers rows in flight; the keys and values of roots stay for the next call. What the attention plan
+cannot express (see `support`) is answered by `generate`, and `info.engine_effective` says so.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+
+from aceslm.engine.attention import ATTENTION_NAME, Block, register
+from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.devices import free_memory_bytes, memory_error
+from aceslm.engine.flight import Flight, Limits
+from aceslm.engine.generate import GenerateEngine
+from aceslm.engine.grammar import Grammars
+from aceslm.engine.loading import LoadedModel
+from aceslm.engine.packed import PackedModel
+from aceslm.engine.pieces import choose_kernels
+from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
+from aceslm.engine.prompting import Prompter
+from aceslm.engine.replies import Request
+from aceslm.engine.support import head_dim, prove
+from aceslm.errors import EngineError
+from aceslm.records import Completion, GenerationSettings, Prompt
+
+log = logging.getLogger(__name__)
+
+MAX_SLOTS = {"cpu": 128, "cuda": 256, "mps": 64}
+PASS_TOKENS = {"cpu": 2048, "cuda": 8192, "mps": 2048}
+KEPT_ROOTS = 4
+CACHE_SHARE = 0.5  # of the device's free memory, for the keys and values of rows in flight
+MAX_CACHE_BYTES = {"cpu": 4 * 2**30}
+
+
+class SharedPrefixEngine:
+    """Answers prompts in flight over shared prefixes."""
+
+    def __init__(self, loaded: LoadedModel, batch_size: int | None = None, fraction: float = 1.0) -> None:
+        self._loaded = loaded
+        self._reference = GenerateEngine(loaded, batch_size, fraction)
+        self._own_attention = loaded.model.config._attn_implementation
+        self._prompter = Prompter(loaded.tokenizer, loaded.spec)
+        self._grammars: Grammars | None = None
+        self._roots: OrderedDict[tuple[int, ...], Block] = OrderedDict()
+        self._batch_size = batch_size
+        self.memory_fraction = fraction
+        self.shared_prefill_s = 0.0
+        device = loaded.device.type
+        register()
+        self._packed = PackedModel(
+            loaded.model,
+            loaded.device,
+            choose_kernels(loaded.device, loaded.dtype, head_dim(loaded.model)),
+            PASS_TOKENS.get(device, 2048),
+        )
+        self._unsupported, self._token_bytes = prove(loaded, self._packed)
+        if self._unsupported:
+            log.info("shared_prefix cannot drive %s (%s): generate runs instead", loaded.spec.name, self._unsupported)
+            loaded.model.set_attn_implementation(self._own_attention)
+        self.info: EngineInfo = replace(
+            self._reference.info,
+            engine="shared_prefix",
+            engine_effective="generate" if self._unsupported else "shared_prefix",
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        settings: GenerationSettings,
+        should_stop: Callable[[], bool] = never,
+    ) -> Iterator[Completion]:
+        """Yield completions as rows finish; the longest groups of prompts first."""
+        if self._unsupported:
+            yield from self._reference.generate(prompts, settings, should_stop)
+            return
+        requests, alone = [], []
+        for prompt in prompts:
+            request = Request(prompt, self._prompter.encode(prompt))
+            if problem := request.problem(self.info.context_window):
+                yield request.failed(problem)
+            elif request.need > self._loaded.same_rope_tokens:
+                alone.append(prompt)
+            else:
+                requests.append(request)
+        yield from self._answer(requests, settings, should_stop)
+        if alone and not should_stop():
+            yield from self._answer_alone(alone, settings, should_stop)
+
+    def render(self, prompt: Prompt) -> str:
+        """Return the exact text that the model sees."""
+        return self._prompter.render(prompt)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of a text in the model's own tokens."""
+        return self._prompter.count_tokens(text)
+
+    def close(self) -> None:
+        """Free the model's memory and the prefixes."""
+        self._roots.clear()
+        self._packed = None  # type: ignore[assignment]
+        self._loaded = None  # type: ignore[assignment]
+        self._reference.close()
+
+    def _answer(
+        self, requests: Sequence[Request], settings: GenerationSettings, should_stop: Callable[[], bool]
+    ) -> Iterator[Completion]:
+        if not requests:
+            return
+        tree = prefix_tree([request.ids for request in requests], tuple(self._roots), MIN_SAVED_TOKENS)
+        grammars = self._grammars_for(requests)
+        flight = Flight(self._packed, self._loaded, requests, tree, settings, grammars, self._limits())
+        flight.adopt_roots(self._roots)
+        while flight.unfinished and not should_stop():
+            try:
+                finished = flight.step()
+            except EngineError:
+                raise
+            except Exception as error:
+                if not memory_error(error):
+                    raise EngineError(f"generation failed: {type(error).__name__}: {error}") from error
+                finished = self._after_memory_error(flight)
+            yield from finished
+        self.shared_prefill_s += flight.shared_prefill_s
+        self._keep_roots(flight)
+
+    def _answer_alone(
+        self, prompts: Sequence[Prompt], settings: GenerationSettings, should_stop: Callable[[], bool]
+    ) -> Iterator[Completion]:
+        """Answer prompts whose rotary frequencies depend on their length by `generate`."""
+        self._loaded.model.set_attn_implementation(self._own_attention)
+        try:
+            yield from self._reference.generate(prompts, settings, should_stop)
+        finally:
+            self._loaded.model.set_attn_implementation(ATTENTION_NAME)
+
+    def _limits(self) -> Limits:
+        device = self._loaded.device.type
+        share = int(free_memory_bytes(self._loaded.device) * CACHE_SHARE)
+        bytes_ = min(share, MAX_CACHE_BYTES.get(device, share))
+        return Limits(
+            budget_tokens=max(1, int(bytes_ * self.memory_fraction) // max(1, self._token_bytes)),
+            max_slots=max(1, int((self._batch_size or MAX_SLOTS.get(device, 64)) * self.memory_fraction)),
+        )
+
+    def _after_memory_error(self, flight: Flight) -> list[Completion]:
+        """Halve the token budget and start the rows in flight again; a row that was alone fails."""
+        self._roots.clear()
+        self.memory_fraction /= 2
+        self._packed.pass_tokens = max(64, self._packed.pass_tokens // 2)
+        failed = flight.start_again(self._limits())
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        log.warning("out of memory: going on with %.3g of the token budget", self.memory_fraction)
+        return failed
+
+    def _keep_roots(self, flight: Flight) -> None:
+        """Keep the roots used last; a playbook's keys and values serve the next call too."""
+        for tokens, block in flight.roots().items():
+            self._roots[tokens] = block
+            self._roots.move_to_end(tokens)
+        while len(self._roots) > KEPT_ROOTS:
+            self._roots.popitem(last=False)
+
+    def _grammars_for(self, requests: Sequence[Request]) -> Grammars | None:
+        if self._grammars is None and any(request.prompt.json_schema for request in requests):
+            width = self._loaded.model.config.get_text_config().vocab_size
+            self._grammars = Grammars(self._loaded.tokenizer, width)
+        return self._grammars
