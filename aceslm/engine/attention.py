@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces
 from aceslm.engine.pieces import Piece, PieceKernels, explicit_piece, merge, with_sinks
 
 ATTENTION_NAME = "aceslm_pieces"
@@ -56,21 +56,21 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Packed tokens `start` to `stop` go to `places` of a store."""
+    """Packed tokens `start` to `stop` go to a prefix's store, or to a slot, from place `offset` on."""
 
-    store: KVStore
+    target: KVStore | SlotCache
+    slot: int
+    offset: int
     start: int
     stop: int
-    places: torch.Tensor
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Plan:
     """What both kinds of pass share. `positions` (tokens,) are absolute; tensors move to a layer's device once."""
 
     kernels: PieceKernels
     positions: torch.Tensor
-    writes: Sequence[Write]
     reads: Sequence[Read]
     _moved: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
     _masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
@@ -83,13 +83,6 @@ class Plan:
         if key not in self._moved:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
-
-    def store(self, layer: int, k: torch.Tensor, v: torch.Tensor) -> None:
-        """Write the pass's new keys and values (1, kv_heads, tokens, dim) to their places."""
-        keys, values = k[0].transpose(0, 1), v[0].transpose(0, 1)
-        for write in self.writes:
-            places = self.on(k.device, write.places)
-            write.store.write(layer, places, keys[write.start : write.stop], values[write.start : write.stop])
 
     def window_mask(self, read: Read, window: int | None, queries: torch.Tensor) -> torch.Tensor | None | bool:
         """Return what a sliding window leaves of a block: None all of it, False nothing, else an additive mask.
@@ -119,15 +112,21 @@ class _Layer:
     softcap: float | None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class PrefillPlan(Plan):
     """Packed spans of new tokens."""
 
     spans: Sequence[Span] = ()
+    writes: Sequence[Write] = ()
 
     def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
         """Return the piece over all visible keys: out (kv_heads, groups, tokens, dim)."""
-        self.store(layer.index, k, v)
+        for write in self.writes:
+            keys, values = k[0, :, write.start : write.stop], v[0, :, write.start : write.stop]
+            if isinstance(write.target, SlotCache):
+                write.target.write_span(layer.index, write.slot, write.offset, keys, values)
+            else:
+                write.target.write(layer.index, write.offset, keys, values)
         heads = k.shape[1]
         grouped = q[0].unflatten(0, (heads, -1))
         whole = Piece(
@@ -158,10 +157,10 @@ class PrefillPlan(Plan):
         """Merge in what earlier chunks of the same row or node have written."""
         assert span.earlier is not None
         cache, slot, count = span.earlier
-        store = cache.store if isinstance(cache, SlotCache) else cache
-        first = slot * cache.length if isinstance(cache, SlotCache) else 0
-        places = slice(first, first + count)
-        keys, values = (part[places].transpose(0, 1).unsqueeze(0) for part in store.layers[layer.index])
+        if isinstance(cache, SlotCache):
+            keys, values = cache.read_slot(layer.index, slot, count)
+        else:
+            keys, values = cache.read(layer.index, count)
         size = span.stop - span.start
         queries = q[:, :, span.start : span.stop].reshape(1, q.shape[0], -1, q.shape[-1])
         mask = None
@@ -219,17 +218,18 @@ class PrefillPlan(Plan):
         return self._masks[key]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class DecodePlan(Plan):
     """One new token a slot, slots 0 to n-1. `lengths` (n,) counts own tokens, the new one included."""
 
-    cache: SlotCache = field(default=None)  # type: ignore[assignment]
-    lengths: torch.Tensor = field(default=None)  # type: ignore[assignment]
-    longest: int = 0
+    cache: SlotCache
+    lengths: torch.Tensor
+    places: StepPlaces
+    longest: int
 
     def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
         """Return the piece over all visible keys: out (slots, kv_heads, groups, dim)."""
-        self.store(layer.index, k, v)
+        self.cache.write_step(layer.index, self.places, k[0], v[0])
         rows, heads = q.shape[2], k.shape[1]
         queries = q[0].transpose(0, 1).unflatten(1, (heads, -1))
         keys, values = self.cache.read(layer.index, rows, self.longest)
@@ -273,7 +273,7 @@ class DecodePlan(Plan):
         return whole
 
     def _own_mask(self, window: int | None, q: torch.Tensor) -> torch.Tensor:
-        """Return (slots, 1, 1, longest): a row sees its own tokens, within the window counted from the new one."""
+        """A row sees its own tokens, within the window counted from the new one: (slots, 1, 1, longest)."""
         key = ("own", window, str(q.device))
         if key not in self._masks:
             lengths = self.on(q.device, self.lengths)[:, None]

@@ -133,8 +133,7 @@ class Flight:
             self._cache = SlotCache(slots, shape.length)
         elif slots >= 2 * self._cache.slots:
             self._compact()
-            lengths = [row.stored for row in self._rows if row is not None]
-            self._cache = self._cache.resized(slots, shape.length, lengths)
+            self._cache = self._cache.resized(slots, shape.length, len(self._rows))
 
     def _admit(self, indices: Sequence[int]) -> list[Completion]:
         """Prefill the nodes that are missing, then the rows; choose their first tokens."""

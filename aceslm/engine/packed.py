@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from aceslm.engine.attention import Block, DecodePlan, PrefillPlan, Read, Span, Write
-from aceslm.engine.kv_cache import KVStore, SlotCache, rounded
+from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
 from aceslm.engine.pieces import PieceKernels
 from aceslm.engine.schedule import Chunk, pack_passes
 
@@ -65,17 +65,15 @@ class PackedModel:
         extra = padded - len(rows)
         stored = [row.stored for row in rows] + [0] * extra
         positions = [row.shared + row.stored for row in rows] + [0] * extra
-        places = [slot * cache.length + count for slot, count in enumerate(stored)]
-        numbers = torch.tensor(
-            [[row.token for row in rows] + [0] * extra, positions, places, stored], device=self._device
-        )
+        tokens = [row.token for row in rows] + [0] * extra
+        numbers = torch.tensor([tokens, positions, stored, list(range(padded))], device=self._device)
         plan = DecodePlan(
             kernels=self._kernels,
             positions=numbers[1],
-            writes=(Write(cache.store, 0, padded, numbers[2]),),
             reads=reads,
             cache=cache,
-            lengths=numbers[3] + 1,
+            lengths=numbers[2] + 1,
+            places=StepPlaces(numbers[3], numbers[2]),
             longest=min(cache.length, rounded(max(stored) + 1)),
         )
         return self._forward(numbers[0], plan, None)[: len(rows)]
@@ -83,7 +81,7 @@ class PackedModel:
     def _pass(self, fills: Sequence[Fill], chunks: Sequence[Chunk]) -> torch.Tensor:
         tokens: list[int] = []
         positions: list[int] = []
-        places: list[tuple[KVStore, int, int, int]] = []
+        writes: list[Write] = []
         spans: list[Span] = []
         ends: list[int] = []
         for chunk in chunks:
@@ -93,12 +91,7 @@ class PackedModel:
             positions.extend(range(fill.start + chunk.start, fill.start + chunk.stop))
             earlier = (fill.target, fill.slot, chunk.start) if chunk.start else None
             spans.append(Span(first, len(tokens), earlier))
-            offset = chunk.start
-            store = fill.target
-            if isinstance(store, SlotCache):
-                offset += fill.slot * store.length
-                store = store.store
-            places.append((store, first, len(tokens), offset))
+            writes.append(Write(fill.target, fill.slot, chunk.start, first, len(tokens)))
             ends.append(len(tokens) - 1)
         if len(tokens) < MIN_ROWS:
             spans.append(Span(len(tokens), MIN_ROWS))
@@ -107,29 +100,12 @@ class PackedModel:
         plan = PrefillPlan(
             kernels=self._kernels,
             positions=torch.tensor(positions, device=self._device),
-            writes=self._writes(places),
+            writes=writes,
             reads=_reads([(fills[chunk.item].path, span) for chunk, span in zip(chunks, spans, strict=False)]),
             spans=spans,
         )
         keep = torch.tensor(ends, device=self._device)
         return self._forward(torch.tensor(tokens, device=self._device), plan, keep)
-
-    def _writes(self, places: Sequence[tuple[KVStore, int, int, int]]) -> list[Write]:
-        """Join neighbours that go to the same store into one write."""
-        writes: list[Write] = []
-        begin = 0
-        while begin < len(places):
-            end = begin
-            while end < len(places) and places[end][0] is places[begin][0]:
-                end += 1
-            targets = torch.cat(
-                [torch.arange(offset, offset + stop - start) for _, start, stop, offset in places[begin:end]]
-            )
-            writes.append(
-                Write(places[begin][0], places[begin][1], places[end - 1][2], targets.to(self._device))
-            )
-            begin = end
-        return writes
 
     def _forward(
         self, tokens: torch.Tensor, plan: PrefillPlan | DecodePlan, keep: torch.Tensor | None

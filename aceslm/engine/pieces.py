@@ -72,8 +72,11 @@ def explicit_piece(
 
 
 def merge(first: Piece, second: Piece) -> Piece:
-    """Merge two pieces of the same queries into attention over both key sets; exact."""
-    weight = torch.sigmoid(second.lse - first.lse).nan_to_num_(0.0).unsqueeze(-1).to(first.out.dtype)
+    """Merge two pieces of the same queries into attention over both key sets; exact.
+
+    Every query sees a key of `first`; of `second` it may see none.
+    """
+    weight = torch.sigmoid(second.lse - first.lse).unsqueeze(-1).to(first.out.dtype)
     return Piece(torch.lerp(first.out, second.out, weight), torch.logaddexp(first.lse, second.lse))
 
 

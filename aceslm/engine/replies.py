@@ -140,11 +140,12 @@ def best_tokens(scores: torch.Tensor) -> list[tuple[int, float]]:
         scores: (rows, vocabulary). Equal scores: the lowest token id wins, as in argmax.
     """
     best = scores.topk(2, dim=-1)
-    tokens = best.indices[:, 0]
-    margins = (best.values[:, 0].float() - best.values[:, 1].float()).nan_to_num(posinf=float("inf"))
-    if bool((margins == 0).any()):
-        tokens = scores.argmax(dim=-1)
-    return list(zip(tokens.tolist(), margins.tolist(), strict=True))
+    tokens = best.indices[:, 0].tolist()
+    margins = (best.values[:, 0].float() - best.values[:, 1].float()).nan_to_num(posinf=float("inf")).tolist()
+    for row, margin in enumerate(margins):
+        if margin == 0:  # topk promises no order among equals
+            tokens[row] = int(scores[row].argmax())
+    return list(zip(tokens, margins, strict=True))
 
 
 def _text(tokenizer: Any, tokens: Sequence[int]) -> str:
