@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny_llama
 
 from aceslm.bench.checks import check_determinism
-from aceslm.bench.contenders import LocalContender, TimedRun
+from aceslm.bench.contenders import LoadOptions, LocalContender, TimedRun, close_all, load_contenders
 from aceslm.bench.roofline import decode_bytes_per_step, necessary, prefill_flop
 from aceslm.bench.timing import Repeats, time_workload
 from aceslm.bench.workloads import WORKLOADS, make_workload
@@ -143,7 +144,7 @@ def test_engines_take_turns_and_medians_are_compared() -> None:
     assert timing.engines["fast"].new_tokens_per_s == 64 * 16 / 2
     assert timing.equal_answers == {"fast/generate": 1.0}
     texts = [{prompt.request_id for prompt in asked} for asked in contenders["fast"].passes]
-    assert all(not one & other for one, other in zip(texts, texts[1:], strict=False))
+    assert all(not one & other for one, other in pairwise(texts))
 
 
 def test_a_baseline_on_a_fraction_is_compared_by_rate_and_says_so() -> None:
@@ -165,7 +166,7 @@ def test_an_answer_that_depends_on_company_is_counted() -> None:
                 prompt.request_id: (len(prompts) if index == 0 else 0,)
                 for index, prompt in enumerate(prompts)
             }
-            return TimedRun(1.0, odd if not settings.temperature else {name: (0,) for name in odd}, 1)
+            return TimedRun(1.0, odd if not settings.temperature else dict.fromkeys(odd, (0,)), 1)
 
     prompts = make_workload("short", words, key="0").prompts[:4]
     found = check_determinism(Sociable([], [], "x"), prompts)
@@ -209,19 +210,19 @@ def test_bench_prints_the_agreed_json(aceslm: Command) -> None:
     }
 
 
-def test_a_real_model_is_timed_against_continuous_batching_and_vllm(tmp_path: Path, aceslm: Command) -> None:
+def test_a_real_model_is_timed_against_vllm(tmp_path: Path, aceslm: Command) -> None:
     folder = save_tiny_llama(tmp_path / "tiny")
     (tmp_path / "vllm.py").write_text(FAKE_VLLM)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nPYTHONPATH={tmp_path} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
-    engines = [f"--engine={name}" for name in ("generate", "continuous", "vllm", "vllm_warm")]
+    engines = [f"--engine={name}" for name in ("generate", "generate_loop", "vllm", "vllm_warm")]
     shape = ["--workload", "ace", "--quick", "--repeats", "1", "--device", "cpu", "--dtype", "float32"]
     result = aceslm("bench", "--model-id", folder, *engines, *shape, "--vllm-python", python, "--json")
     assert result.status == 0, result.err
     found = json.loads(result.out)
     (ace,) = found["workloads"]
-    assert ace["equal_answers"]["continuous/generate"] == 1.0
+    assert ace["equal_answers"]["generate_loop/generate"] == 1.0
     assert 128 <= ace["distinct_prompt_tokens"] < ace["prompt_tokens"] / 2
     ours = found["model"]["engines"]["generate"]
     assert 0 < ours["roofline"]["prefill_mfu"] < 1
@@ -229,6 +230,17 @@ def test_a_real_model_is_timed_against_continuous_batching_and_vllm(tmp_path: Pa
     assert found["model"]["engines"]["vllm"]["info"]["engine"] == "vllm 0.0-fake"
     assert found["model"]["engines"]["vllm_warm"]["roofline"] is None
     assert found["hardware"]["dtype"] == "float32"
+
+
+def test_continuous_batching_answers_like_generate(tmp_path: Path) -> None:
+    spec = resolve_model(str(save_tiny_llama(tmp_path / "tiny")))
+    options = LoadOptions(dtype="float32", device="cpu")
+    contenders = load_contenders(spec, ["generate", "continuous"], options)
+    prompts = make_workload("ragged", words, key="0", scale=1 / 8).prompts
+    runs = [contender.run(prompts, GenerationSettings()) for contender in contenders.values()]
+    close_all(contenders)
+    assert runs[0].answers == runs[1].answers
+    assert runs[0].output_tokens == sum(prompt.max_new_tokens for prompt in prompts)
 
 
 def test_the_vllm_worker_empties_its_cache_only_when_told(tmp_path: Path) -> None:
