@@ -28,7 +28,9 @@ test-all: $(STAMP)  ## the default suite and the marked tests
 slurm-test: $(STAMP)  ## only the tests on a real Slurm, started for them (needs root and Debian's packages)
 	$(BIN)/python -m pytest -o addopts= -m slurm tests/slurm
 
-bench: $(STAMP)  ## what commands cost, and what launching costs on a real Slurm against a bare sbatch --array
+bench: $(STAMP)  ## what engines, commands and launching cost (the last on a real Slurm against a bare sbatch --array)
+	$(BIN)/aceslm prestage --model-id smollm2-135m-gguf
+	$(BIN)/aceslm bench --baseline-repeats 1
 	$(BIN)/python tests/bench_command.py
 	$(BIN)/python tests/slurm/bench_submit.py
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from aceslm.errors import AceslmError
-from launch.verbs import data, doctor, registry, results, run, submit, watch, work
+from launch.verbs import bench, data, doctor, registry, results, run, submit, watch, work
 
 _HELP = """Find out whether an evolving playbook makes a small language model better, at what cost, and \
 whether the difference is real.
@@ -116,6 +116,7 @@ _verb(results.aggregate, example="aceslm aggregate results/quickstart-1a2b3c4d")
 _verb(results.summarize, example="aceslm summarize --input-dir results/")
 _verb(registry.prestage, example="aceslm prestage configs/quickstart.yaml")
 _verb(doctor.doctor, example="aceslm doctor --profile slurm")
+_verb(bench.bench, example="aceslm bench --workload ace --workload ragged --repeats 3")
 _verb(work.work, example="aceslm work results/exp-grid-1a2b3c4d --index 3")
 _verb(registry.models, example="aceslm models --json")
 _verb(registry.tasks, example="aceslm tasks")

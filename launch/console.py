@@ -181,3 +181,21 @@ def progress(label: str) -> Iterator[Progress]:
     )
     with Bar(*columns, console=console, transient=True) as bar:
         yield Progress(bar, bar.add_task(escape(label), total=None, line=""))
+
+
+@contextmanager
+def steps(label: str) -> Iterator[Callable[[int, int, str], None]]:
+    """Show which step of how many is under way: a bar on a terminal, a line each elsewhere."""
+    console = err()
+    if not console.is_terminal:
+        yield lambda done, total, line: note(f"{label} {done + 1}/{total}: {line}")
+        return
+    from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
+    columns = (SpinnerColumn(), BarColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(escape(label), total=None)
+        yield lambda done, total, line: bar.update(
+            task, total=total, completed=done, description=escape(line)
+        )

@@ -29,6 +29,7 @@ FLOORS: dict[str, int] = {
     "aceslm.tasks": 2,
     "aceslm.engine": 2,
     "aceslm.models": 2,
+    "aceslm.bench": 3,
     "aceslm.plan": 3,
     "aceslm.parts": 3,
     "aceslm.result_rows": 3,

@@ -1,0 +1,102 @@
+"""transformers' continuous batching (`generate_batch`) behind the engine protocol: a peer for the benchmark.
+
+Not for runs: it ignores stop strings, and a prompt that does not fit fails every other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import transformers
+
+from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.devices import dtype_name
+from aceslm.engine.loading import LoadedModel
+from aceslm.engine.prompting import Prompter
+from aceslm.errors import EngineError
+from aceslm.records import Completion, GenerationSettings, Prompt
+
+
+class ContinuousEngine:
+    """`generate_batch` over all prompts at once; greedy only."""
+
+    def __init__(self, loaded: LoadedModel) -> None:
+        self._model = loaded.model
+        self._ends = loaded.eos_token_ids
+        self._tokenizer = loaded.tokenizer
+        self._prompter = Prompter(loaded.tokenizer, loaded.spec)
+        self.info = EngineInfo(
+            engine="continuous",
+            engine_effective="continuous",
+            device=str(loaded.device),
+            dtype=dtype_name(loaded.dtype),
+            quantization=loaded.quantization,
+            context_window=loaded.context_window,
+            load_s=loaded.load_s,
+            footprint_bytes=loaded.footprint_bytes,
+            determinism="batch-dependent: rows are packed with whatever else is waiting",
+        )
+
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        settings: GenerationSettings,
+        should_stop: Callable[[], bool] = never,
+    ) -> Iterator[Completion]:
+        """Yield completions as they finish; `should_stop` is asked between them.
+
+        Raises:
+            EngineError: a temperature above 0, or generation ended early.
+        """
+        if settings.temperature:
+            raise EngineError("continuous batching is timed under greedy decoding only")
+        for completion in self._answer(prompts):
+            if should_stop():
+                return
+            yield completion
+
+    def render(self, prompt: Prompt) -> str:
+        """Return the exact text that the model sees."""
+        return self._prompter.render(prompt)
+
+    def count_tokens(self, text: str) -> int:
+        """Return the length of a text in the model's own tokens."""
+        return self._prompter.count_tokens(text)
+
+    def close(self) -> None:
+        """Free the model's memory."""
+        self._model = None
+
+    def _answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
+        """Hand all prompts to a manager, each with its own limit, and collect until all are answered."""
+        config = transformers.GenerationConfig(
+            do_sample=False, eos_token_id=-1, pad_token_id=self._ends[0] if self._ends else 0
+        )
+        waiting: dict[str, Prompt] = {}
+        with self._model.continuous_batching_context_manager(generation_config=config, block=True) as manager:
+            for prompt in prompts:
+                name = manager.add_request(
+                    self._prompter.encode(prompt),
+                    max_new_tokens=prompt.max_new_tokens,
+                    eos_token_id=-1 if prompt.ignore_eos else list(self._ends),
+                )
+                waiting[name] = prompt
+            while waiting:
+                output = manager.get_result(timeout=1)
+                if output is not None and output.is_finished():
+                    yield self._completion(waiting.pop(output.request_id), output)
+                elif output is None and not manager.is_running():
+                    raise EngineError(f"continuous batching ended with {len(waiting)} prompts unanswered")
+
+    def _completion(self, prompt: Prompt, output: Any) -> Completion:
+        tokens = tuple(output.generated_tokens)
+        return Completion(
+            request_id=prompt.request_id,
+            text=str(self._tokenizer.decode(tokens, skip_special_tokens=True)),
+            token_ids=tokens,
+            finish_reason="length" if len(tokens) >= prompt.max_new_tokens else "stop",
+            error=output.error,
+            prompt_tokens=len(output.prompt_ids),
+            output_tokens=len(tokens),
+        )
