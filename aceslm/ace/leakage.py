@@ -4,9 +4,9 @@
     apply(playbook, deltas, ..., refuse=leak_refusal(golds))
 
 *Whose golds.* A check that refuses lessons may only know golds that evolution may know: those of samples
-that were answered and scored already (they are asked again in later epochs) and of the `adapt` split. Given the
-golds of samples still to be answered, it would make the playbook depend on them. Against those, leaks are counted
-after evolution has ended (`aceslm.ace.measures.gold_leaks`), and nothing acts on the count.
+that were answered and scored already (they are asked again in later epochs) and of the `adapt` split. Given
+the golds of samples still to be answered, it would make the playbook depend on them. Against those, leaks are
+counted after evolution has ended (`aceslm.ace.measures.gold_leaks`), and nothing acts on the count.
 
 *The rule.* Both sides are normalised as for scoring (case, punctuation, articles, currency, separators), and
 the gold must stand in the lesson as whole words. A gold counts when it is

@@ -120,8 +120,9 @@ def rule_recovery(playbook: Playbook, rules: Mapping[str, str]) -> Mapping[str, 
     """Return label -> share of its rule's thresholds that some bullet states.
 
 
-    Rules without numbers are left out. A bullet states a threshold when it has the number as a whole and a content word of the rule or
-    its label: "speed below 1,380 rpm" states 1380 of the heat dissipation rule, "about 1380 cases" does not.
+    Rules without numbers are left out. A bullet states a threshold when it has the number as a whole and a
+    content word of the rule or its label: "speed below 1,380 rpm" states 1380 of the heat dissipation rule,
+    "about 1380 cases" does not.
     """
     recovered = {}
     for label, rule in rules.items():

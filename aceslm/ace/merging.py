@@ -27,7 +27,7 @@ def merge_workers(
     Bullets of the base: counters are the base's plus what each worker added; of several new wordings the one
     whose worker gathered more evidence for the bullet wins. A bullet that one worker dropped goes, unless
     another worker found it more helpful than harmful. New bullets get new numbers beyond those of all workers
-    (an id never names two lessons, not even between workers); the same lesson from several workers becomes one.
+    (an id never names two lessons, not even between workers); the same lesson of several becomes one.
 
     Args:
         threshold, similarity: as for `upkeep.dedup`, which is applied to the union.

@@ -4,8 +4,8 @@
     curation = parse_curation(completion.text, truncated=completion.finish_reason == "length")
 
 First the whole reply as JSON under the role's schema (`strict`: what grammar-constrained decoding gives).
-Else tolerantly: a JSON value inside prose or a code fence, else `- lesson` lines. Repair only extracts what is
-literally there: a value with a broken part is None as a whole, no missing part is made up, no text is cut.
+Else tolerantly: a JSON value inside prose or a code fence, else `- lesson` lines. Repair only extracts what
+is literally there: a value with a broken part is None as a whole, no missing part is made up, no text is cut.
 """
 
 from __future__ import annotations

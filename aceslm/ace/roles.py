@@ -79,7 +79,7 @@ def curator_messages(domain: str, playbook_text: str, lessons: Sequence[str]) ->
 
 
 def correct_answer(sample: Sample) -> str:
-    """Return the gold answer as a reader of the prompt would say it: an option as shown, a number with its scale."""
+    """Return the gold answer as a reader of the prompt would say it (option as shown, number with scale)."""
     if sample.answer_type == "choice":
         published = ord(sample.answer) - ord("A")
         letter = chr(ord("A") + permutation(sample).index(published))

@@ -2,8 +2,8 @@
 
     Prompt(..., json_schema=REFLECTOR_JSON, max_new_tokens=REFLECTOR_MAX_NEW_TOKENS)
 
-Every string is bounded by its pattern (a grammar compiler may ignore `maxLength` beside a pattern) and every
-array by `maxItems`. Strings are printable ASCII without quotes, backslashes and square brackets: one byte a
+Every string is bounded by its pattern (grammar compilers ignore `maxLength` beside a pattern, so there is none)
+and every array by `maxItems`. Strings are printable ASCII without quotes, backslashes and square brackets: one byte a
 character, no escapes, so a reply never has more tokens than characters, and a lesson cannot forge a bullet id
 mark. The budgets are the longest replies that the schemas allow. They hold for a grammar without free white
 space between the parts (separators `, ` and `: `, as `json.dumps` writes).
@@ -26,11 +26,10 @@ MAX_MERGED = 3
 MAX_OPERATIONS = 3
 
 _TEXT = r"[A-Za-z][ !#-Z^-~]"
-_ID_CHARS = 5
 
 
 def _text(shortest: int, longest: int) -> dict[str, Any]:
-    return {"type": "string", "pattern": f"^{_TEXT}{{{shortest - 1},{longest - 1}}}$", "maxLength": longest}
+    return {"type": "string", "pattern": f"^{_TEXT}{{{shortest - 1},{longest - 1}}}$"}
 
 
 def _object(**properties: Any) -> dict[str, Any]:
@@ -46,9 +45,9 @@ def _array(items: Any, longest: int, shortest: int = 0) -> dict[str, Any]:
     return {"type": "array", "items": items, "minItems": shortest, "maxItems": longest}
 
 
-_ID = {"type": "string", "pattern": "^b[1-9][0-9]{0,3}$", "maxLength": _ID_CHARS}
+_ID = {"type": "string", "pattern": "^b[1-9][0-9]{0,3}$"}
 _LESSON = _text(12, MAX_LESSON_CHARS)
-_SECTION = {"type": "string", "pattern": f"^[a-z][a-z ]{{2,{MAX_SECTION_CHARS - 1}}}$", "maxLength": 24}
+_SECTION = {"type": "string", "pattern": f"^[a-z][a-z ]{{2,{MAX_SECTION_CHARS - 1}}}$"}
 
 REFLECTOR_SCHEMA: Schema = _object(
     diagnosis=_text(4, MAX_DIAGNOSIS_CHARS),
@@ -79,7 +78,7 @@ def longest_reply(schema: Schema) -> int:
     if "const" in schema:
         return len(json.dumps(schema["const"]))
     if schema["type"] == "string":
-        return int(schema["maxLength"]) + 2
+        return _longest_match(schema["pattern"]) + 2
     if schema["type"] == "array":
         count = int(schema["maxItems"])
         return 2 + count * longest_reply(schema["items"]) + 2 * max(count - 1, 0)
@@ -106,6 +105,12 @@ def conforms(value: Any, schema: Schema) -> bool:
         and list(value) == schema["required"]
         and all(conforms(value[name], one) for name, one in schema["properties"].items())
     )
+
+
+def _longest_match(pattern: str) -> int:
+    """Return the length of the longest match; the last character class repeats `{m,n}`, others stand once."""
+    classes, _, bounds = pattern.strip("^$").rpartition("{")
+    return len(re.findall(r"\[[^]]*\]|[a-z]", classes)) - 1 + int(bounds.rstrip("}").partition(",")[2])
 
 
 REFLECTOR_JSON = json.dumps(REFLECTOR_SCHEMA)
