@@ -178,6 +178,16 @@ def test_merging_does_not_depend_on_the_order_of_workers(changes: list, random: 
     assert not taken & new
 
 
+def test_new_bullets_are_numbered_by_what_they_say_not_by_who_said_it() -> None:
+    base = playbook(LESSONS[0])
+    workers = [
+        apply(base, [Add("", LESSONS[n]), Add("", LESSONS[5 - n])], round_number=2).playbook for n in (1, 2)
+    ]
+    merged = [merge_workers(base, order).playbook for order in (workers, workers[::-1])]
+    assert dumps(merged[0]) == dumps(merged[1])
+    assert [one.text for one in merged[0].bullets[1:]] == sorted(LESSONS[1:5])
+
+
 def test_one_worker_is_the_sequential_case() -> None:
     base = playbook(*LESSONS[:2])
     worker = apply(base, [Add("", LESSONS[2]), Remove("b1")], round_number=2).playbook.advanced()
@@ -284,6 +294,8 @@ def test_shuffled_bullets_match_in_number_and_nearly_in_length() -> None:
     control = length_matched(target, donor, words)
     assert [one.text for one in control.playbook.bullets] == ["Q w e r.", "Q w e r t y u.", "Q w e."]
     assert control.tokens == control.target_tokens
+    twins = length_matched(playbook(LESSONS[0], LESSONS[0] + "!"), playbook(*LESSONS[:2]), words)
+    assert {one.text for one in twins.playbook.bullets} == set(LESSONS[:2])
     assert len(length_matched(target, playbook("Q w e."), words).playbook.bullets) == 3
     with pytest.raises(ConfigError, match=r"ace\.shuffled_from"):
         length_matched(target, Playbook(), words)

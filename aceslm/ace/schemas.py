@@ -2,11 +2,11 @@
 
     Prompt(..., json_schema=REFLECTOR_JSON, max_new_tokens=REFLECTOR_MAX_NEW_TOKENS)
 
-Every string is bounded by its pattern (grammar compilers ignore `maxLength` beside a pattern, so there is none)
-and every array by `maxItems`. Strings are printable ASCII without quotes, backslashes and square brackets: one byte a
-character, no escapes, so a reply never has more tokens than characters, and a lesson cannot forge a bullet id
-mark. The budgets are the longest replies that the schemas allow. They hold for a grammar without free white
-space between the parts (separators `, ` and `: `, as `json.dumps` writes).
+Every string is bounded by its pattern (grammar compilers ignore `maxLength` beside a pattern, so there is
+none) and every array by `maxItems`. Strings are printable ASCII without quotes, backslashes and square
+brackets: one byte a character, no escapes, so a reply never has more tokens than characters, and a lesson
+cannot forge a bullet id mark. The budgets are the longest replies that the schemas allow. They hold for a
+grammar without free white space between the parts (separators `, ` and `: `, as `json.dumps` writes).
 """
 
 from __future__ import annotations
