@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from aceslm.ace_config import AceConfig
 from aceslm.errors import ConfigError, nearest
 from aceslm.records import GenerationSettings
 
@@ -43,12 +44,6 @@ class GenerationConfig(_Strict):
 
     def settings(self) -> GenerationSettings:
         return GenerationSettings(**self.model_dump())
-
-
-class AceConfig(_Strict):
-    """How a playbook evolves."""
-
-    epochs: int = Field(default=3, ge=1)
 
 
 class ResourcesConfig(_Strict):

@@ -1,0 +1,67 @@
+"""The `ace:` section of a grid file: how a playbook evolves."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class AceConfig(BaseModel):
+    """How a playbook evolves.
+
+    Attributes:
+        epochs: passes over the samples (`aceslm evolve` answers an epoch 0 baseline before).
+        round_size: samples answered with one playbook version before it changes; 1 is the paper's setting.
+        reflect: reflect on wrong answers only, or on all.
+        reflection_rounds: times the Reflector goes over one answer (the paper: up to 5, diminishing returns).
+        curate_every: rounds between two curations.
+        labels: the Reflector sees gold answers of samples that were scored; false: no gold in any prompt.
+        reflector_model, curator_model: model of a role; null is the cell's own.
+        playbook: file of the initial playbook; null starts empty.
+        capacity: most bullets shown.
+        token_budget: most tokens of the rendered playbook, in the model's own tokens.
+        dedup_similarity: bullets at least this alike are one.
+        prune_unused_rounds: bullets without credit for so many rounds go; null keeps them. Credit comes by
+            citation or retrieval: without either every bullet would go.
+        retrieve_top_k: bullets ranked by the question, behind the shared playbook; 0 is off.
+        gate: accept a version only by a paired comparison on the `validate` split, else roll back.
+        gate_threshold: accept when gains - losses >= this times sqrt(gains + losses); 0: "does not lose".
+        gate_samples: about how many validation samples one comparison asks (whole contexts, redrawn).
+        candidates: deltas sampled per round; with more than 1 only the best is kept, and only if it gains.
+        workers: array tasks that evolve in parallel for an epoch and are merged; 1 is sequential.
+        constrained: decode Reflector and Curator under their JSON schemas; false: the tolerant parser.
+        shuffled_from: task whose playbook `ace_shuffled` takes; null is the next task of the grid.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int = Field(default=3, ge=1, le=100)
+    round_size: int = Field(default=8, ge=1, le=10_000)
+    reflect: Literal["wrong", "all"] = "wrong"
+    reflection_rounds: int = Field(default=1, ge=1, le=5)
+    curate_every: int = Field(default=1, ge=1, le=1000)
+    labels: bool = True
+    reflector_model: str | None = Field(default=None, min_length=1)
+    curator_model: str | None = Field(default=None, min_length=1)
+    playbook: str | None = Field(default=None, min_length=1)
+    capacity: int = Field(default=64, ge=1, le=2000)
+    token_budget: int = Field(default=1024, ge=32, le=131_072)
+    dedup_similarity: float = Field(default=0.9, ge=0.5, le=1.0)
+    prune_unused_rounds: int | None = Field(default=None, ge=1, le=100_000)
+    retrieve_top_k: int = Field(default=0, ge=0, le=50)
+    gate: bool = False
+    gate_threshold: float = Field(default=1.28, ge=0.0, le=5.0)
+    gate_samples: int = Field(default=70, ge=1, le=100_000)
+    candidates: int = Field(default=1, ge=1, le=64)
+    workers: int = Field(default=1, ge=1, le=1000)
+    constrained: bool = True
+    shuffled_from: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.retrieve_top_k > self.capacity:
+            raise ValueError(
+                f"retrieve_top_k {self.retrieve_top_k} is more than the capacity of {self.capacity} bullets"
+            )
+        return self
