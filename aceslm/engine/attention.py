@@ -84,7 +84,9 @@ class Plan:
             self._moved[key] = tensor.to(device)
         return self._moved[key]
 
-    def window_mask(self, read: Read, window: int | None, queries: torch.Tensor) -> torch.Tensor | None | bool:
+    def window_mask(
+        self, read: Read, window: int | None, queries: torch.Tensor
+    ) -> torch.Tensor | None | bool:
         """Return what a sliding window leaves of a block: None all of it, False nothing, else an additive mask.
 
         Args:
@@ -165,7 +167,9 @@ class PrefillPlan(Plan):
         queries = q[:, :, span.start : span.stop].reshape(1, q.shape[0], -1, q.shape[-1])
         mask = None
         if layer.window is not None and count + size > layer.window:
-            ages = torch.arange(count, count + size, device=q.device)[:, None] - torch.arange(count, device=q.device)
+            ages = torch.arange(count, count + size, device=q.device)[:, None] - torch.arange(
+                count, device=q.device
+            )
             mask = torch.zeros(ages.shape, device=q.device).masked_fill_(ages >= layer.window, -torch.inf)
             mask = mask.repeat(q.shape[1], 1)[None, None]
         return merge(own, self._shared(layer, queries, keys, values, mask, own))
@@ -243,7 +247,9 @@ class DecodePlan(Plan):
         rows = None if read.rows is None else self.on(q.device, read.rows)  # type: ignore[arg-type]
         key = (id(read), layer.window)
         if key not in self._masks:
-            positions = self.positions if rows is None else self.positions[self.on(self.positions.device, rows)]
+            positions = (
+                self.positions if rows is None else self.positions[self.on(self.positions.device, rows)]
+            )
             mask = self.window_mask(read, layer.window, positions)
             if isinstance(mask, torch.Tensor):
                 mask = mask.repeat_interleave(q.shape[2], dim=2)

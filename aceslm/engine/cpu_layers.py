@@ -83,7 +83,9 @@ def _fused(module: nn.Module) -> PackedGatedMLP | None:
     """Return the twin of a gated MLP with packed weights."""
     gate, up, down = (getattr(module, name, None) for name in ("gate_proj", "up_proj", "down_proj"))
     activation = _activation(module)
-    packed = isinstance(gate, PackedLinear) and isinstance(up, PackedLinear) and isinstance(down, PackedLinear)
+    packed = (
+        isinstance(gate, PackedLinear) and isinstance(up, PackedLinear) and isinstance(down, PackedLinear)
+    )
     return PackedGatedMLP(gate, up, down, activation) if activation and packed else None  # type: ignore[arg-type]
 
 

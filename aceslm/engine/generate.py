@@ -161,7 +161,8 @@ class _Watch:
         self._began_s = time.perf_counter()
         ends = loaded.eos_token_ids
         self._replies = [
-            Reply(request, matcher_for(request, grammars, ends), self._began_s, len(batch)) for request in batch
+            Reply(request, matcher_for(request, grammars, ends), self._began_s, len(batch))
+            for request in batch
         ]
         self._grammars = grammars
         self._tokenizer = loaded.tokenizer

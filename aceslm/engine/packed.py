@@ -101,7 +101,9 @@ class PackedModel:
             kernels=self._kernels,
             positions=torch.tensor(positions, device=self._device),
             writes=writes,
-            reads=_reads([(fills[chunk.item].path, span) for chunk, span in zip(chunks, spans, strict=False)]),
+            reads=_reads(
+                [(fills[chunk.item].path, span) for chunk, span in zip(chunks, spans, strict=False)]
+            ),
             spans=spans,
         )
         keep = torch.tensor(ends, device=self._device)

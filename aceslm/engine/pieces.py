@@ -169,9 +169,7 @@ _CANDIDATES: dict[str, tuple[tuple[str, Kernel, bool], ...]] = {
 def _agrees(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int, *, masked: bool) -> bool:
     """Return whether a kernel reproduces explicit products, causal or masked, on a small random problem."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v = (
-        torch.randn(2, 2, 24, head_dim, generator=generator).to(device, dtype) for _ in range(3)
-    )
+    q, k, v = (torch.randn(2, 2, 24, head_dim, generator=generator).to(device, dtype) for _ in range(3))
     mask = None
     if masked:
         hidden = torch.rand(2, 1, 1, 24, generator=generator) < 0.5

@@ -126,9 +126,7 @@ def _keep(group: _Group | int, min_saved_tokens: int) -> None:
         order.append((current, above))
         stack.extend((part, current.depth) for part in current.parts)
     for current, above in reversed(order):
-        current.heads = sum(
-            1 if isinstance(part, int) or part.kept else part.heads for part in current.parts
-        )
+        current.heads = sum(1 if isinstance(part, int) or part.kept else part.heads for part in current.parts)
         current.kept = (current.depth - above) * (current.heads - 1) >= min_saved_tokens
 
 
@@ -178,7 +176,11 @@ class _Builder:
         if known == 0:
             return -1
         for index, node in enumerate(self._nodes):
-            if node.parent < 0 and node.stop == known and _common(np.asarray(node.tokens), self._prompts[prompt]) == known:
+            if (
+                node.parent < 0
+                and node.stop == known
+                and _common(np.asarray(node.tokens), self._prompts[prompt]) == known
+            ):
                 return index
         return self._add(prompt, known, -1)
 

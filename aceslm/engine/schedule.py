@@ -1,8 +1,8 @@
 """Scheduling in plain Python, apart from torch: who is admitted when, how prefill is packed, how big a slot is.
 
-    shape = slot_shape(needs, budget_tokens=200_000, max_slots=128)
-    queue = AdmissionQueue(needs, refill_at=shape.slots // 8)
-    for pass_ in pack_passes([700, 90, 5000], 2048): ...
+shape = slot_shape(needs, budget_tokens=200_000, max_slots=128)
+queue = AdmissionQueue(needs, refill_at=shape.slots // 8)
+for pass_ in pack_passes([700, 90, 5000], 2048): ...
 """
 
 from __future__ import annotations

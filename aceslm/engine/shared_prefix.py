@@ -68,7 +68,11 @@ class SharedPrefixEngine:
         )
         self._unsupported, self._token_bytes = prove(loaded, self._packed)
         if self._unsupported:
-            log.info("shared_prefix cannot drive %s (%s): generate runs instead", loaded.spec.name, self._unsupported)
+            log.info(
+                "shared_prefix cannot drive %s (%s): generate runs instead",
+                loaded.spec.name,
+                self._unsupported,
+            )
             loaded.model.set_attn_implementation(self._own_attention)
         self.info: EngineInfo = replace(
             self._reference.info,

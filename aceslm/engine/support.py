@@ -53,9 +53,7 @@ def prove(loaded: LoadedModel, packed: PackedModel) -> tuple[str | None, int]:
         except Exception as error:  # any architecture may fail in its own way
             model.set_attn_implementation(own)
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 0
-    worst = max(
-        _difference(got, whole[-_STEPS - 1 :]) for got, whole in zip(logits, wanted, strict=True)
-    )
+    worst = max(_difference(got, whole[-_STEPS - 1 :]) for got, whole in zip(logits, wanted, strict=True))
     if not worst <= _TOLERANCE.get(loaded.dtype if loaded.quantization == "none" else None, _ROUNDED):  # type: ignore[call-overload]
         model.set_attn_implementation(own)
         return f"its logits differ by {worst:.2g} of their spread", 0

@@ -226,7 +226,7 @@ def test_two_submits_of_one_grid_at_once_submit_it_once(work: Work) -> None:
 
 
 def test_a_node_only_thought_dead_lets_two_tasks_work_on_one_shard(work: Work) -> None:
-    # the node counts as dead after up to 20 s, the requeued task starts up to 11 s later: the work lasts longer
+    # the node counts as dead after up to 20 s, the requeued task starts up to 11 s later
     work.grid(samples=70, shard_size=70)
     work.profile(environment=SLOW)
     work.submit()
