@@ -21,6 +21,10 @@ from aceslm.engine.pieces import Piece, PieceKernels, explicit_piece, merge, wit
 ATTENTION_NAME = "aceslm_pieces"
 
 
+# What a window leaves of a block: None all of it, False nothing, else an additive mask.
+Mask = torch.Tensor | bool | None
+
+
 class Unsupported(Exception):
     """This architecture does something with attention that the plan cannot express."""
 
@@ -36,7 +40,7 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """Queries that attend to all of a block. `rows` None: all queries, else a slice of them (prefill) or indices."""
+    """Queries that attend to all of a block. `rows` None: all of them, else a slice (prefill) or indices."""
 
     block: Block
     rows: slice | torch.Tensor | None
@@ -73,7 +77,7 @@ class Plan:
     positions: torch.Tensor
     reads: Sequence[Read]
     _moved: dict[tuple[str, int], torch.Tensor] = field(default_factory=dict)
-    _masks: dict[tuple[Any, ...], torch.Tensor | None] = field(default_factory=dict)
+    _masks: dict[tuple[Any, ...], Mask] = field(default_factory=dict)
 
     def on(self, device: torch.device, tensor: torch.Tensor) -> torch.Tensor:
         """Return a tensor of the plan on a device (models over several devices ask for more than one)."""
@@ -87,7 +91,7 @@ class Plan:
     def window_mask(
         self, read: Read, window: int | None, queries: torch.Tensor
     ) -> torch.Tensor | None | bool:
-        """Return what a sliding window leaves of a block: None all of it, False nothing, else an additive mask.
+        """Return what a sliding window leaves of a block.
 
         Args:
             queries: positions of the reading queries (n,). The mask is (1, 1, n, block tokens), float32.
@@ -130,7 +134,7 @@ class PrefillPlan(Plan):
             else:
                 write.target.write(layer.index, write.offset, keys, values)
         heads = k.shape[1]
-        grouped = q[0].unflatten(0, (heads, -1))
+        grouped = q[0].unflatten(0, (heads, -1))  # type: ignore[no-untyped-call]
         whole = Piece(
             torch.empty(*grouped.shape[:3], v.shape[-1], dtype=q.dtype, device=q.device),
             torch.empty(grouped.shape[:3], dtype=torch.float32, device=q.device),
@@ -214,47 +218,66 @@ class PrefillPlan(Plan):
     def _band(self, size: int, window: int, q: torch.Tensor) -> torch.Tensor:
         """Return the causal mask of a span longer than the sliding window."""
         key = ("band", size, window, str(q.device))
-        if key not in self._masks:
+        mask = self._masks.get(key)
+        if not isinstance(mask, torch.Tensor):
             ages = torch.arange(size, device=q.device)[:, None] - torch.arange(size, device=q.device)
             hidden = (ages < 0) | (ages >= window)
-            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
-            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)[None, None]
-        return self._masks[key]
+            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device).masked_fill_(hidden, -torch.inf)
+            self._masks[key] = mask = mask[None, None]
+        return mask
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The tokens of a decode step by row, for rows with several (drafts): `cells` (rows, width) are token numbers.
+
+    Rows with fewer repeat their last; `of_token` (tokens,) finds a token's cell in the flattened grid.
+    """
+
+    cells: torch.Tensor
+    of_token: torch.Tensor
 
 
 @dataclass(slots=True, kw_only=True)
 class DecodePlan(Plan):
-    """One new token a slot, slots 0 to n-1. `lengths` (n,) counts own tokens, the new one included."""
+    """New tokens of the rows in slots 0 to n-1: one each, or, with a grid, one and its drafts.
+
+    `visible` (rows, width) counts the own tokens that each cell sees, itself included.
+    """
 
     cache: SlotCache
-    lengths: torch.Tensor
     places: StepPlaces
+    visible: torch.Tensor
     longest: int
+    grid: Grid | None = None
 
     def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
-        """Return the piece over all visible keys: out (slots, kv_heads, groups, dim)."""
+        """Return the piece over all visible keys: out (tokens, kv_heads, groups, dim)."""
         self.cache.write_step(layer.index, self.places, k[0], v[0])
-        rows, heads = q.shape[2], k.shape[1]
-        queries = q[0].transpose(0, 1).unflatten(1, (heads, -1))
-        keys, values = self.cache.read(layer.index, rows, self.longest)
-        mask = self._own_mask(layer.window, q)
-        whole = self.kernels(queries, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        queries = q[0].transpose(0, 1).unflatten(1, (k.shape[1], -1))  # type: ignore[no-untyped-call]
+        whole = self._own(layer, queries)
         for read in self.reads:
             whole = self._read(layer, read, queries, whole)
         return whole
 
+    def _own(self, layer: _Layer, q: torch.Tensor) -> Piece:
+        """Attend to the rows' own tokens."""
+        rows, width = self.visible.shape
+        keys, values = self.cache.read(layer.index, rows, self.longest)
+        mask = self._own_mask(layer.window, q)
+        if self.grid is None:
+            return self.kernels(q, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        cells = self.on(q.device, self.grid.cells).flatten()
+        spread = q[cells].view(rows, width, *q.shape[1:]).permute(0, 2, 1, 3, 4).flatten(2, 3)
+        piece = self.kernels(spread, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        shape = (rows, q.shape[1], width, q.shape[2])
+        of_token = self.on(q.device, self.grid.of_token)
+        out = piece.out.reshape(*shape, -1).transpose(1, 2).flatten(0, 1)[of_token]
+        return Piece(out, piece.lse.reshape(shape).transpose(1, 2).flatten(0, 1)[of_token])
+
     def _read(self, layer: _Layer, read: Read, q: torch.Tensor, whole: Piece) -> Piece:
         rows = None if read.rows is None else self.on(q.device, read.rows)  # type: ignore[arg-type]
-        key = (id(read), layer.window)
-        if key not in self._masks:
-            positions = (
-                self.positions if rows is None else self.positions[self.on(self.positions.device, rows)]
-            )
-            mask = self.window_mask(read, layer.window, positions)
-            if isinstance(mask, torch.Tensor):
-                mask = mask.repeat_interleave(q.shape[2], dim=2)
-            self._masks[key] = mask
-        mask = self._masks[key]
+        mask = self._read_mask(layer.window, read, q.shape[2])
         if mask is False:
             return whole
         mine = whole if rows is None else Piece(whole.out[rows], whole.lse[rows])
@@ -268,8 +291,8 @@ class DecodePlan(Plan):
             mask = self.on(q.device, mask)
             piece = explicit_piece(queries, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
         shared = Piece(
-            piece.out[0].unflatten(1, (size, groups)).transpose(0, 1),
-            piece.lse[0].unflatten(1, (size, groups)).transpose(0, 1),
+            piece.out[0].view(heads, size, groups, -1).transpose(0, 1),
+            piece.lse[0].view(heads, size, groups).transpose(0, 1),
         )
         merged = merge(mine, shared)
         if rows is None:
@@ -278,18 +301,31 @@ class DecodePlan(Plan):
         whole.lse[rows] = merged.lse
         return whole
 
-    def _own_mask(self, window: int | None, q: torch.Tensor) -> torch.Tensor:
-        """A row sees its own tokens, within the window counted from the new one: (slots, 1, 1, longest)."""
-        key = ("own", window, str(q.device))
+    def _read_mask(self, window: int | None, read: Read, groups: int) -> Mask:
+        key = (id(read), window)
         if key not in self._masks:
-            lengths = self.on(q.device, self.lengths)[:, None]
-            places = torch.arange(self.longest, device=q.device)[None, :]
-            hidden = places >= lengths
-            if window is not None:
-                hidden |= places < lengths - window
-            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device)
-            self._masks[key] = mask.masked_fill_(hidden, -torch.inf)[:, None, None]
+            positions = self.positions if read.rows is None else self.positions[read.rows]
+            mask = self.window_mask(read, window, positions)
+            self._masks[key] = (
+                mask.repeat_interleave(groups, dim=2) if isinstance(mask, torch.Tensor) else mask
+            )
         return self._masks[key]
+
+    def _own_mask(self, window: int | None, q: torch.Tensor) -> torch.Tensor:
+        """A cell sees its row's tokens up to itself, within the window: (rows, 1, 1 or width x groups, longest)."""
+        key = ("own", window, str(q.device))
+        mask = self._masks.get(key)
+        if not isinstance(mask, torch.Tensor):
+            visible = self.on(q.device, self.visible)[:, :, None]
+            places = torch.arange(self.longest, device=q.device)
+            hidden = places >= visible
+            if window is not None:
+                hidden |= places < visible - window
+            mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device).masked_fill_(hidden, -torch.inf)
+            if self.grid is not None:
+                mask = mask.repeat_interleave(q.shape[2], dim=1)
+            self._masks[key] = mask = mask[:, None]
+        return mask
 
 
 def _attention(

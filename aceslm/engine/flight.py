@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from aceslm.engine.attention import Block, Read
+from aceslm.engine.attention import Block
+from aceslm.engine.drafts import Drafter
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.kv_cache import KVStore, SlotCache
 from aceslm.engine.loading import LoadedModel
@@ -36,6 +37,7 @@ class _Row:
     shared: int
     stored: int
     path: tuple[Block, ...]
+    drafter: Drafter | None = None
 
 
 class Flight:
@@ -64,7 +66,6 @@ class Flight:
         self._blocks: dict[int, Block] = {}
         self._rows: list[_Row | None] = []
         self._cache: SlotCache | None = None
-        self._reads: list[Read] | None = None
         self.shared_prefill_s = 0.0
 
     @property
@@ -101,7 +102,7 @@ class Flight:
     def start_again(self, limits: Limits) -> list[Completion]:
         """Drop all memory, put the rows back; the only row in flight fails. Greedy or keyed noise: same answers."""
         rows = [row for row in self._rows if row is not None]
-        self._rows, self._cache, self._reads = [], None, None
+        self._rows, self._cache = [], None
         self._blocks.clear()
         alone = len(rows) <= 1 and self._limits.max_slots <= 1
         self._limits = limits
@@ -156,7 +157,6 @@ class Flight:
             fills.append(Fill(request.ids[shared:], shared, path, self._cache, slot))
         logits = self._packed.prefill(fills, logits=True)
         assert logits is not None
-        self._reads = None
         return self._choose(slots, logits)
 
     def _place(self, row: _Row) -> int:
@@ -172,18 +172,18 @@ class Flight:
         began_s = time.perf_counter()
         levels: dict[int, list[int]] = {}
         for index in indices:
-            for depth, node in enumerate(self._tree.path(index)):
-                if node not in self._blocks and node not in levels.setdefault(depth, []):
-                    levels[depth].append(node)
+            for depth, number in enumerate(self._tree.path(index)):
+                if number not in self._blocks and number not in levels.setdefault(depth, []):
+                    levels[depth].append(number)
         for depth in sorted(levels):
-            fills = []
+            made, fills = {}, []
             for number in levels[depth]:
                 node = self._tree.nodes[number]
-                block = Block(node.start, node.stop, KVStore(node.stop - node.start))
-                fills.append((number, block, Fill(node.tokens, node.start, self._above(number), block.store)))
+                made[number] = Block(node.start, node.stop, KVStore(node.stop - node.start))
+                fills.append(Fill(node.tokens, node.start, self._above(number), made[number].store))
             if fills:
-                self._packed.prefill([fill for _, _, fill in fills], logits=False)
-                self._blocks.update({number: block for number, block, _ in fills})
+                self._packed.prefill(fills, logits=False)
+                self._blocks.update(made)
         if levels:
             self.shared_prefill_s += time.perf_counter() - began_s
 
@@ -196,32 +196,64 @@ class Flight:
         return tuple(reversed(path))
 
     def _decode(self) -> list[Completion]:
+        """Run one step; rows whose drafts the model chooses too move on by several tokens."""
         assert self._cache is not None
         self._compact()
         rows = [row for row in self._rows if row is not None]
-        if self._reads is None:
-            self._reads = self._shared_reads(rows)
-        steps = [DecodeRow(row.reply.tokens[-1], row.shared, row.stored) for row in rows]
-        logits = self._packed.decode(steps, self._cache, self._reads)
-        for row in rows:
-            row.stored += 1
-        return self._choose(range(len(rows)), logits)
+        drafts = [self._draft(row) for row in rows]
+        steps = [
+            DecodeRow([row.reply.tokens[-1], *draft], row.shared, row.stored, row.path)
+            for row, draft in zip(rows, drafts, strict=True)
+        ]
+        logits = self._packed.decode(steps, self._cache)
+        return self._choose(range(len(rows)), logits, drafts)
 
-    def _choose(self, slots: Sequence[int], logits: torch.Tensor) -> list[Completion]:
-        """Choose the next token of the rows in `slots`; return the replies that end with it."""
-        rows = [self._rows[slot] for slot in slots]
-        replies = [row.reply for row in rows if row is not None]
-        scores = token_scores(logits, replies, self._settings, self._grammars)
-        finished = []
-        for slot, row, (token, margin) in zip(slots, rows, best_tokens(scores), strict=True):
-            assert row is not None
-            completion = row.reply.follow(token, margin, self._ends, self._loaded.tokenizer)
+    def _draft(self, row: _Row) -> list[int]:
+        """Return guessed next tokens; none where a penalty or a grammar follows every token."""
+        if row.reply.matcher or self._settings.repetition_penalty != 1.0:
+            return []
+        if row.drafter is None:
+            row.drafter = Drafter([*row.reply.request.ids, *row.reply.tokens])
+        return row.drafter.propose(row.reply.request.prompt.max_new_tokens - len(row.reply.tokens) - 1)
+
+    def _choose(
+        self, slots: Sequence[int], logits: torch.Tensor, drafts: Sequence[Sequence[int]] | None = None
+    ) -> list[Completion]:
+        """Choose the next tokens of the rows in `slots`; return the replies that end with them."""
+        decoding, drafts = drafts is not None, drafts or [()] * len(slots)
+        rows = [row for row in (self._rows[slot] for slot in slots) if row is not None]
+        replies = [row.reply for row, draft in zip(rows, drafts, strict=True) for _ in range(1 + len(draft))]
+        ahead = [n for draft in drafts for n in range(1 + len(draft))]
+        chosen = best_tokens(token_scores(logits, replies, self._settings, self._grammars, ahead))
+        finished, first = [], 0
+        for slot, row, draft in zip(slots, rows, drafts, strict=True):
+            mine = chosen[first : first + 1 + len(draft)]
+            completion = self._follow(row, draft, mine, decoding)
+            first += 1 + len(draft)
             if completion is not None:
                 finished.append(completion)
                 self._rows[slot] = None
-                self._reads = None
                 self._release(row.index)
         return finished
+
+    def _follow(
+        self, row: _Row, draft: Sequence[int], chosen: Sequence[tuple[int, float]], decoding: bool
+    ) -> Completion | None:
+        """Take the chosen tokens for as long as the draft before them was right."""
+        completion, taken = None, 0
+        for number, (token, margin) in enumerate(chosen):
+            if number and draft[number - 1] != chosen[number - 1][0]:
+                break
+            taken += 1
+            completion = row.reply.follow(token, margin, self._ends, self._loaded.tokenizer)
+            if completion is not None:
+                break
+            if row.drafter is not None:
+                row.drafter.append(token)
+        row.stored += taken if decoding else 0
+        if row.drafter is not None:
+            row.drafter.judge(draft, taken - 1)
+        return completion
 
     def _compact(self) -> None:
         """Close the holes that finished rows have left: the last rows move into them."""
@@ -233,25 +265,10 @@ class Flight:
             hole = self._rows.index(None)
             self._cache.move(len(self._rows), hole, last.stored)
             self._rows[hole] = last
-            self._reads = None
 
     def _release(self, index: int) -> None:
         """Forget nodes below the roots when their last row is answered."""
-        for node in self._tree.path(index):
-            self._users[node] -= 1
-            if self._users[node] == 0 and self._tree.nodes[node].parent >= 0:
-                self._blocks.pop(node, None)
-
-    def _shared_reads(self, rows: Sequence[_Row]) -> list[Read]:
-        """Return for each block the rows below it; None where it is all of them."""
-        users: dict[int, list[int]] = {}
-        blocks: dict[int, Block] = {}
-        for slot, row in enumerate(rows):
-            for block in row.path:
-                blocks[id(block)] = block
-                users.setdefault(id(block), []).append(slot)
-        device = self._loaded.device
-        return [
-            Read(blocks[key], None if len(slots) == len(rows) else torch.tensor(slots, device=device))
-            for key, slots in users.items()
-        ]
+        for number in self._tree.path(index):
+            self._users[number] -= 1
+            if self._users[number] == 0 and self._tree.nodes[number].parent >= 0:
+                self._blocks.pop(number, None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import Block, DecodePlan, PrefillPlan, Read, Span, Write
+from aceslm.engine.attention import Block, DecodePlan, Grid, PrefillPlan, Read, Span, Write
 from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
 from aceslm.engine.pieces import PieceKernels
 from aceslm.engine.schedule import Chunk, pack_passes
@@ -33,11 +33,18 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class DecodeRow:
-    """One row of a decode step: its newest token, its shared tokens, and its own tokens stored so far."""
+    """One row of a decode step: its newest token and drafts behind it, the blocks in front, what is stored.
 
-    token: int
+    `shared` and `stored` count the row's tokens in blocks and in its slot.
+    """
+
+    tokens: Sequence[int]
     shared: int
     stored: int
+    path: tuple[Block, ...] = ()
+
+
+_DUMMY = DecodeRow((0,), 0, 0)
 
 
 class PackedModel:
@@ -59,24 +66,53 @@ class PackedModel:
                 found.append(out[ends] if len(ends) < len(chunks) else out[: len(chunks)])
         return torch.cat(found) if logits else None
 
-    def decode(self, rows: Sequence[DecodeRow], cache: SlotCache, reads: Sequence[Read]) -> torch.Tensor:
-        """Run one step for rows in slots 0, 1, ...; return logits (rows, vocabulary)."""
-        padded = max(len(rows), min(MIN_ROWS, cache.slots))
-        extra = padded - len(rows)
-        stored = [row.stored for row in rows] + [0] * extra
-        positions = [row.shared + row.stored for row in rows] + [0] * extra
-        tokens = [row.token for row in rows] + [0] * extra
-        numbers = torch.tensor([tokens, positions, stored, list(range(padded))], device=self._device)
+    def decode(self, rows: Sequence[DecodeRow], cache: SlotCache) -> torch.Tensor:
+        """Run one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
+        wanted = sum(len(row.tokens) for row in rows)
+        padded = [*rows, *[_DUMMY] * (min(MIN_ROWS, cache.slots) - len(rows))]
+        slots = [slot for slot, row in enumerate(padded) for _ in row.tokens]
+        places = [row.stored + n for row in padded for n in range(len(row.tokens))]
+        positions = [row.shared + row.stored + n for row in padded for n in range(len(row.tokens))]
+        tokens = [token for row in padded for token in row.tokens]
+        numbers = torch.tensor([tokens, positions, places, slots], device=self._device)
+        width = max(len(row.tokens) for row in padded)
+        seen = [[row.stored + min(n, len(row.tokens) - 1) + 1 for n in range(width)] for row in padded]
         plan = DecodePlan(
             kernels=self._kernels,
             positions=numbers[1],
-            reads=reads,
+            reads=self._decode_reads(rows, padded),
             cache=cache,
-            lengths=numbers[2] + 1,
             places=StepPlaces(numbers[3], numbers[2]),
-            longest=min(cache.length, rounded(max(stored) + 1)),
+            visible=torch.tensor(seen, device=self._device),
+            longest=min(cache.length, rounded(max(max(row) for row in seen))),
+            grid=self._grid(padded, width) if width > 1 else None,
         )
-        return self._forward(numbers[0], plan, None)[: len(rows)]
+        return self._forward(numbers[0], plan, None)[:wanted]
+
+    def _grid(self, rows: Sequence[DecodeRow], width: int) -> Grid:
+        cells, of_token, first = [], [], 0
+        for number, row in enumerate(rows):
+            count = len(row.tokens)
+            cells.append([first + min(n, count - 1) for n in range(width)])
+            of_token.extend(number * width + n for n in range(count))
+            first += count
+        return Grid(torch.tensor(cells, device=self._device), torch.tensor(of_token, device=self._device))
+
+    def _decode_reads(self, rows: Sequence[DecodeRow], padded: Sequence[DecodeRow]) -> list[Read]:
+        """Return for each block the tokens of the rows below it; None where that is all of them."""
+        users: dict[int, list[int]] = {}
+        blocks: dict[int, Block] = {}
+        first = 0
+        for row in rows:
+            for block in row.path:
+                blocks[id(block)] = block
+                users.setdefault(id(block), []).extend(range(first, first + len(row.tokens)))
+            first += len(row.tokens)
+        # dummy rows may read what all real rows read: their output is dropped
+        return [
+            Read(blocks[key], None if len(tokens) == first else torch.tensor(tokens, device=self._device))
+            for key, tokens in users.items()
+        ]
 
     def _pass(self, fills: Sequence[Fill], chunks: Sequence[Chunk]) -> torch.Tensor:
         tokens: list[int] = []

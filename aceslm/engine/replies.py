@@ -114,12 +114,17 @@ def matcher_for(request: Request, grammars: Grammars | None, ends: Sequence[int]
 
 
 def token_scores(
-    logits: torch.Tensor, replies: Sequence[Reply], settings: GenerationSettings, grammars: Grammars | None
+    logits: torch.Tensor,
+    replies: Sequence[Reply],
+    settings: GenerationSettings,
+    grammars: Grammars | None,
+    ahead: Sequence[int] | None = None,
 ) -> torch.Tensor:
     """Return scores whose argmax is each reply's next token: penalty, grammar, then sampling.
 
     Args:
-        logits: (replies, vocabulary).
+        logits: (rows, vocabulary); replies: one a row, repeated where a row of logits is `ahead` tokens
+            further (drafts; then without penalty and grammar).
     """
     seen = (
         [torch.tensor(reply.request.ids + reply.tokens, device=logits.device) for reply in replies]
@@ -130,7 +135,9 @@ def token_scores(
     if grammars:
         logits = grammars.mask(logits, [reply.matcher for reply in replies])
     names = [reply.request.prompt.request_id for reply in replies]
-    return sampling_scores(logits, names, [len(reply.tokens) for reply in replies], settings)
+    ahead = ahead or [0] * len(replies)
+    positions = [len(reply.tokens) + more for reply, more in zip(replies, ahead, strict=True)]
+    return sampling_scores(logits, names, positions, settings)
 
 
 def best_tokens(scores: torch.Tensor) -> list[tuple[int, float]]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import ATTENTION_NAME, Block, Read, Unsupported
+from aceslm.engine.attention import ATTENTION_NAME, Block, Unsupported
 from aceslm.engine.kv_cache import KVStore, SlotCache
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.packed import DecodeRow, Fill, PackedModel
@@ -24,8 +24,7 @@ log = logging.getLogger(__name__)
 
 _PREFIX, _OWN, _STEPS, _WINDOW = 14, (9, 5), 4, 6
 # Relative difference of centred logits. Wrong attention differs by about 1; rounding by far less.
-_TOLERANCE = {torch.float32: 1e-3}
-_ROUNDED = 0.15
+_EXACT, _ROUNDED = 1e-3, 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,8 @@ def prove(loaded: LoadedModel, packed: PackedModel) -> tuple[str | None, int]:
             model.set_attn_implementation(own)
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 0
     worst = max(_difference(got, whole[-_STEPS - 1 :]) for got, whole in zip(logits, wanted, strict=True))
-    if not worst <= _TOLERANCE.get(loaded.dtype if loaded.quantization == "none" else None, _ROUNDED):  # type: ignore[call-overload]
+    exact = loaded.dtype == torch.float32 and loaded.quantization == "none"
+    if not worst <= (_EXACT if exact else _ROUNDED):
         model.set_attn_implementation(own)
         return f"its logits differ by {worst:.2g} of their spread", 0
     log.debug("packed passes reproduce the model's own logits within %.2g of their spread", worst)
@@ -99,16 +99,16 @@ def _packed_logits(
         first = packed.prefill(fills, logits=True)
         assert first is not None
         found = [[first[slot]] for slot in range(len(_OWN))]
-        # one row reads by index, to prove that way too
-        reads = [Read(block, torch.tensor([0], device=device)), Read(block, torch.tensor([1], device=device))]
-        for step in range(_STEPS):
+        twin = Block(0, _PREFIX, block.store)  # read by some of the rows, to prove that way too
+        paths = [(block,), (twin,)]
+        for start, stop in ((0, 1), (1, _STEPS)):  # one token a row, then several
             steps = [
-                DecodeRow(row[own + step], _PREFIX, own + step)
-                for row, own in zip(probe.rows, _OWN, strict=True)
+                DecodeRow(row[own + start : own + stop], _PREFIX, own + start, path)
+                for row, own, path in zip(probe.rows, _OWN, paths, strict=True)
             ]
-            logits = packed.decode(steps, cache, [Read(block, None)] if step % 2 else reads)
+            logits = packed.decode(steps, cache)
             for slot in range(len(_OWN)):
-                found[slot].append(logits[slot])
+                found[slot].extend(logits[slot * (stop - start) : (slot + 1) * (stop - start)])
         return [torch.stack(row).float() for row in found], block.store.nbytes // _PREFIX
     finally:
         packed.pass_tokens = usual
