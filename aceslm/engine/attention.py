@@ -164,7 +164,7 @@ class PrefillPlan(Plan):
         assert span.earlier is not None
         cache, slot, count = span.earlier
         if isinstance(cache, SlotCache):
-            keys, values = cache.read_slot(layer.index, slot, count)
+            keys, values = cache.read(layer.index, slot, slot + 1, count)
         else:
             keys, values = cache.read(layer.index, count)
         size = span.stop - span.start
@@ -238,6 +238,15 @@ class Grid:
     of_token: torch.Tensor
 
 
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Neighbouring slots `start` to `stop`, none of which holds more than `longest` tokens."""
+
+    start: int
+    stop: int
+    longest: int
+
+
 @dataclass(slots=True, kw_only=True)
 class DecodePlan(Plan):
     """New tokens of the rows in slots 0 to n-1: one each, or, with a grid, one and its drafts.
@@ -248,7 +257,7 @@ class DecodePlan(Plan):
     cache: SlotCache
     places: StepPlaces
     visible: torch.Tensor
-    longest: int
+    runs: Sequence[Run]
     grid: Grid | None = None
 
     def attend(self, layer: _Layer, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
@@ -263,17 +272,30 @@ class DecodePlan(Plan):
     def _own(self, layer: _Layer, q: torch.Tensor) -> Piece:
         """Attend to the rows' own tokens."""
         rows, width = self.visible.shape
-        keys, values = self.cache.read(layer.index, rows, self.longest)
-        mask = self._own_mask(layer.window, q)
         if self.grid is None:
-            return self.kernels(q, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+            return self._by_runs(layer, q)
         cells = self.on(q.device, self.grid.cells).flatten()
         spread = q[cells].view(rows, width, *q.shape[1:]).permute(0, 2, 1, 3, 4).flatten(2, 3)
-        piece = self.kernels(spread, keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap)
+        piece = self._by_runs(layer, spread)
         shape = (rows, q.shape[1], width, q.shape[2])
         of_token = self.on(q.device, self.grid.of_token)
         out = piece.out.reshape(*shape, -1).transpose(1, 2).flatten(0, 1)[of_token]
         return Piece(out, piece.lse.reshape(shape).transpose(1, 2).flatten(0, 1)[of_token])
+
+    def _by_runs(self, layer: _Layer, q: torch.Tensor) -> Piece:
+        """Attend run by run: (rows, kv_heads, queries, dim) queries to no more places than their run needs."""
+        pieces = []
+        for run in self.runs:
+            keys, values = self.cache.read(layer.index, run.start, run.stop, run.longest)
+            mask = self._own_mask(layer.window, run, q)
+            pieces.append(
+                self.kernels(
+                    q[run.start : run.stop], keys, values, mask=mask, scale=layer.scale, softcap=layer.softcap
+                )
+            )
+        if len(pieces) == 1:
+            return pieces[0]
+        return Piece(torch.cat([piece.out for piece in pieces]), torch.cat([piece.lse for piece in pieces]))
 
     def _read(self, layer: _Layer, read: Read, q: torch.Tensor, whole: Piece) -> Piece:
         rows = None if read.rows is None else self.on(q.device, read.rows)  # type: ignore[arg-type]
@@ -311,19 +333,22 @@ class DecodePlan(Plan):
             )
         return self._masks[key]
 
-    def _own_mask(self, window: int | None, q: torch.Tensor) -> torch.Tensor:
-        """A cell sees its row's tokens up to itself, within the window: (rows, 1, 1 or width x groups, longest)."""
-        key = ("own", window, str(q.device))
+    def _own_mask(self, window: int | None, run: Run, q: torch.Tensor) -> torch.Tensor:
+        """A cell sees its row's tokens up to itself, within the window.
+
+        Returns (rows of the run, 1, 1 or width x groups, longest).
+        """
+        key = ("own", window, run.start, str(q.device))
         mask = self._masks.get(key)
         if not isinstance(mask, torch.Tensor):
-            visible = self.on(q.device, self.visible)[:, :, None]
-            places = torch.arange(self.longest, device=q.device)
+            visible = self.on(q.device, self.visible)[run.start : run.stop, :, None]
+            places = torch.arange(run.longest, device=q.device)
             hidden = places >= visible
             if window is not None:
                 hidden |= places < visible - window
             mask = torch.zeros(hidden.shape, dtype=q.dtype, device=q.device).masked_fill_(hidden, -torch.inf)
             if self.grid is not None:
-                mask = mask.repeat_interleave(q.shape[2], dim=1)
+                mask = mask.repeat_interleave(q.shape[2] // self.visible.shape[1], dim=1)
             self._masks[key] = mask = mask[:, None]
         return mask
 

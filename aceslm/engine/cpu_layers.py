@@ -8,8 +8,10 @@ original on random input; what does not stays as it is. The arithmetic is the sa
 
 from __future__ import annotations
 
+import ctypes
 import logging
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -36,6 +38,40 @@ class PackedLinear(nn.Module):
         return _linear(x, self, "none")
 
 
+class JoinedProjections:
+    """Query, key and value projections of one input as a single product; the first call computes all three."""
+
+    def __init__(self, linears: Sequence[nn.Linear]) -> None:
+        joined = nn.Linear(linears[0].in_features, sum(linear.out_features for linear in linears), bias=False)
+        joined.weight = nn.Parameter(torch.cat([linear.weight for linear in linears]), requires_grad=False)
+        if linears[0].bias is not None:
+            joined.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]), requires_grad=False)
+        self._whole = PackedLinear(joined)
+        self._sizes = [linear.out_features for linear in linears]
+        self._last: tuple[torch.Tensor, tuple[torch.Tensor, ...]] | None = None
+
+    def part(self, number: int, x: torch.Tensor) -> torch.Tensor:
+        """Return one projection of `x`."""
+        if self._last is None or self._last[0] is not x:
+            self._last = x, self._whole(x).split(self._sizes, dim=-1)
+        found = self._last[1][number]
+        if number == len(self._sizes) - 1:
+            self._last = None
+        return found
+
+
+class JoinedPart(nn.Module):
+    """One of several joined projections, in the place of the layer it was."""
+
+    def __init__(self, joined: JoinedProjections, number: int) -> None:
+        super().__init__()
+        self._joined, self._number = joined, number
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(..., in_features) -> (..., out_features of this part), a view."""
+        return self._joined.part(self._number, x)
+
+
 class PackedGatedMLP(nn.Module):
     """down(act(gate(x)) * up(x)) with activation and product fused into the matrix products."""
 
@@ -52,12 +88,29 @@ class PackedGatedMLP(nn.Module):
         return _linear(product, self.down_proj, "none")
 
 
+def keep_freed_memory() -> bool:
+    """Let glibc keep what it frees: giving large blocks back costs a page fault per 4 KiB at their next use.
+
+    Returns whether it could be set (mallopt(3); other C libraries have no such switch).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    try:
+        libc = ctypes.CDLL(None)
+        return bool(libc.mallopt(m_mmap_threshold, 1 << 30) and libc.mallopt(m_trim_threshold, (1 << 31) - 1))
+    except (AttributeError, OSError):
+        return False
+
+
 def use_fast_layers(model: Any) -> int:
     """Replace what can be replaced in a bf16 model on the CPU; return how many modules were."""
     if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         return 0
     replaced = 0
     with torch.no_grad():
+        for module in list(model.modules()):
+            replaced += _join(module)
         for parent, name, module in list(_children(model)):
             if type(module) is nn.Linear:
                 replaced += _replace(parent, name, module, PackedLinear(module), module.in_features)
@@ -66,6 +119,21 @@ def use_fast_layers(model: Any) -> int:
                 replaced += _replace(parent, name, module, faster, faster.gate_proj.in_features)
     log.debug("%d layers run through oneDNN's packed operators", replaced)
     return replaced
+
+
+def _join(attention: nn.Module) -> int:
+    """Join the query, key and value projections of an attention module, where it has them."""
+    names = ("q_proj", "k_proj", "v_proj")
+    linears = [getattr(attention, name, None) for name in names]
+    if not all(type(linear) is nn.Linear for linear in linears):
+        return 0
+    if len({(linear.in_features, linear.bias is None) for linear in linears}) > 1:  # type: ignore[union-attr]
+        return 0
+    joined = JoinedProjections(linears)  # type: ignore[arg-type]
+    return sum(
+        _replace(attention, name, linear, JoinedPart(joined, number), linear.in_features)  # type: ignore[union-attr, arg-type]
+        for number, (name, linear) in enumerate(zip(names, linears, strict=True))
+    )
 
 
 def _linear(x: torch.Tensor, layer: PackedLinear, activation: str) -> torch.Tensor:

@@ -144,7 +144,7 @@ class Flight:
         active = self._in_flight() + len(indices)
         fills, slots = [], []
         # all rows first: if memory runs out in between, start_again() finds them in their slots
-        for index in indices:
+        for index in sorted(indices, key=self._own_need, reverse=True):  # neighbours of like length: see Run
             request = self._requests[index]
             reply = Reply(
                 request, matcher_for(request, self._grammars, self._loaded.eos_token_ids), began_s, active

@@ -67,15 +67,10 @@ class SlotCache:
             rows = new.transpose(0, 1).reshape(-1, new.shape[-1])
             own.view(-1, own.shape[-1]).index_copy_(0, step.of(own), rows)
 
-    def read(self, layer: int, rows: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the first `stop` tokens of the first `rows` slots as (rows, kv_heads, stop, dim) views."""
+    def read(self, layer: int, first: int, last: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the first `stop` tokens of slots `first` to `last` as (slots, kv_heads, stop, dim) views."""
         keys, values = self.layers[layer]
-        return keys[:rows, :, :stop], values[:rows, :, :stop]
-
-    def read_slot(self, layer: int, slot: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the first `stop` tokens of one slot as (1, kv_heads, stop, dim) views."""
-        keys, values = self.layers[layer]
-        return keys[slot : slot + 1, :, :stop], values[slot : slot + 1, :, :stop]
+        return keys[first:last, :, :stop], values[first:last, :, :stop]
 
     def move(self, source: int, target: int, tokens: int) -> None:
         """Copy one slot's first `tokens` tokens over another's."""

@@ -8,13 +8,14 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import Block, DecodePlan, Grid, PrefillPlan, Read, Span, Write
+from aceslm.engine.attention import Block, DecodePlan, Grid, PrefillPlan, Read, Run, Span, Write
 from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
 from aceslm.engine.pieces import PieceKernels
 from aceslm.engine.schedule import Chunk, pack_passes
 
 # Fewer rows than this take another path through matrix products (on the CPU in fp32 the last bits differ).
 MIN_ROWS = 8
+MIN_RUN, MAX_RUNS = 8, 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,15 @@ class PackedModel:
             cache=cache,
             places=StepPlaces(numbers[3], numbers[2]),
             visible=torch.tensor(seen, device=self._device),
-            longest=min(cache.length, rounded(max(max(row) for row in seen))),
+            runs=_runs([row[-1] for row in seen], cache.length),
             grid=self._grid(padded, width) if width > 1 else None,
         )
         return self._forward(numbers[0], plan, None)[:wanted]
 
     def _grid(self, rows: Sequence[DecodeRow], width: int) -> Grid:
-        cells, of_token, first = [], [], 0
+        cells: list[list[int]] = []
+        of_token: list[int] = []
+        first = 0
         for number, row in enumerate(rows):
             count = len(row.tokens)
             cells.append([first + min(n, count - 1) for n in range(width)])
@@ -158,6 +161,19 @@ class PackedModel:
         )
         logits: torch.Tensor = out.logits[0]
         return logits
+
+
+def _runs(lengths: Sequence[int], most: int) -> list[Run]:
+    """Cut the slots into a few runs of neighbours, so that short rows do not attend to long rows' places."""
+    size = max(MIN_RUN, -(-len(lengths) // MAX_RUNS))
+    runs: list[Run] = []
+    for start in range(0, len(lengths), size):
+        longest = min(most, rounded(max(lengths[start : start + size])))
+        if runs and runs[-1].longest == longest:
+            runs[-1] = Run(runs[-1].start, min(start + size, len(lengths)), longest)
+        else:
+            runs.append(Run(start, min(start + size, len(lengths)), longest))
+    return runs
 
 
 def _reads(spans: Sequence[tuple[tuple[Block, ...], Span]]) -> list[Read]:

@@ -19,7 +19,7 @@ import torch
 
 from aceslm.engine.attention import ATTENTION_NAME, Block, register
 from aceslm.engine.base import EngineInfo, never
-from aceslm.engine.cpu_layers import use_fast_layers
+from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
 from aceslm.engine.flight import Flight, Limits
 from aceslm.engine.generate import GenerateEngine
@@ -57,6 +57,8 @@ class SharedPrefixEngine:
         self.memory_fraction = fraction
         self.shared_prefill_s = 0.0
         device = loaded.device.type
+        if device == "cpu":
+            keep_freed_memory()
         if device == "cpu" and loaded.dtype == torch.bfloat16 and loaded.quantization == "none":
             use_fast_layers(loaded.model)
         register()
