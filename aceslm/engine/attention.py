@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import AttentionInterface
@@ -22,7 +22,7 @@ ATTENTION_NAME = "aceslm_pieces"
 
 
 # What a window leaves of a block: None all of it, False nothing, else an additive mask.
-Mask = torch.Tensor | bool | None
+Mask = Literal[False] | torch.Tensor | None
 
 
 class Unsupported(Exception):
@@ -47,15 +47,21 @@ class Read:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """New tokens `start` to `stop` of the packed row, causal among themselves.
+class Earlier:
+    """The first `count` tokens of a block's store, or of a slot, written by earlier chunks."""
 
-    `earlier` are the tokens of the same block or slot that an earlier chunk has written: (cache, slot or -1, count).
-    """
+    cache: KVStore | SlotCache
+    slot: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """New tokens `start` to `stop` of the packed row, causal among themselves, after `earlier` ones."""
 
     start: int
     stop: int
-    earlier: tuple[KVStore | SlotCache, int, int] | None = None
+    earlier: Earlier | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,10 @@ class Write:
 
 @dataclass(slots=True, kw_only=True)
 class Plan:
-    """What both kinds of pass share. `positions` (tokens,) are absolute; tensors move to a layer's device once."""
+    """What both kinds of pass share. `positions` (tokens,) are absolute.
+
+    Tensors move to a layer's device once.
+    """
 
     kernels: PieceKernels
     positions: torch.Tensor
@@ -90,7 +99,7 @@ class Plan:
 
     def window_mask(
         self, read: Read, window: int | None, queries: torch.Tensor
-    ) -> torch.Tensor | None | bool:
+    ) -> torch.Tensor | bool | None:
         """Return what a sliding window leaves of a block.
 
         Args:
@@ -157,12 +166,13 @@ class PrefillPlan(Plan):
             queries, keys, values, mask=mask, causal=mask is None, scale=layer.scale, softcap=layer.softcap
         )
         own = Piece(piece.out.transpose(0, 1), piece.lse.transpose(0, 1))
-        return own if span.earlier is None else self._with_earlier(layer, span, q, own)
+        return own if span.earlier is None else self._with_earlier(layer, span, span.earlier, q, own)
 
-    def _with_earlier(self, layer: _Layer, span: Span, q: torch.Tensor, own: Piece) -> Piece:
+    def _with_earlier(
+        self, layer: _Layer, span: Span, earlier: Earlier, q: torch.Tensor, own: Piece
+    ) -> Piece:
         """Merge in what earlier chunks of the same row or node have written."""
-        assert span.earlier is not None
-        cache, slot, count = span.earlier
+        cache, slot, count = earlier.cache, earlier.slot, earlier.count
         if isinstance(cache, SlotCache):
             keys, values = cache.read(layer.index, slot, slot + 1, count)
         else:
@@ -182,8 +192,10 @@ class PrefillPlan(Plan):
         rows = read.rows if isinstance(read.rows, slice) else slice(0, q.shape[2])
         key = (id(read), layer.window)
         if key not in self._masks:
-            mask = self.window_mask(read, layer.window, self.positions[rows])
-            self._masks[key] = mask.repeat(1, 1, q.shape[1], 1) if isinstance(mask, torch.Tensor) else mask
+            made = self.window_mask(read, layer.window, self.positions[rows])
+            if isinstance(made, torch.Tensor):
+                made = made.repeat(1, 1, q.shape[1], 1)
+            self._masks[key] = made
         mask = self._masks[key]
         if mask is False:
             return whole
@@ -229,9 +241,10 @@ class PrefillPlan(Plan):
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The tokens of a decode step by row, for rows with several (drafts): `cells` (rows, width) are token numbers.
+    """The tokens of a decode step by row, for rows with several (drafts).
 
-    Rows with fewer repeat their last; `of_token` (tokens,) finds a token's cell in the flattened grid.
+    `cells` (rows, width) are token numbers; rows with fewer repeat their last. `of_token` (tokens,) finds a
+    token's cell in the flattened grid.
     """
 
     cells: torch.Tensor
@@ -283,7 +296,7 @@ class DecodePlan(Plan):
         return Piece(out, piece.lse.reshape(shape).transpose(1, 2).flatten(0, 1)[of_token])
 
     def _by_runs(self, layer: _Layer, q: torch.Tensor) -> Piece:
-        """Attend run by run: (rows, kv_heads, queries, dim) queries to no more places than their run needs."""
+        """Attend run by run, to no more places than a run needs; q is (rows, kv_heads, queries, dim)."""
         pieces = []
         for run in self.runs:
             keys, values = self.cache.read(layer.index, run.start, run.stop, run.longest)
@@ -328,9 +341,9 @@ class DecodePlan(Plan):
         if key not in self._masks:
             positions = self.positions if read.rows is None else self.positions[read.rows]
             mask = self.window_mask(read, window, positions)
-            self._masks[key] = (
-                mask.repeat_interleave(groups, dim=2) if isinstance(mask, torch.Tensor) else mask
-            )
+            if isinstance(mask, torch.Tensor):
+                mask = mask.repeat_interleave(groups, dim=2)
+            self._masks[key] = mask
         return self._masks[key]
 
     def _own_mask(self, window: int | None, run: Run, q: torch.Tensor) -> torch.Tensor:

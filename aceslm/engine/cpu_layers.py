@@ -39,7 +39,7 @@ class PackedLinear(nn.Module):
 
 
 class JoinedProjections:
-    """Query, key and value projections of one input as a single product; the first call computes all three."""
+    """Query, key and value projections as a single product; the first call computes all three."""
 
     def __init__(self, linears: Sequence[nn.Linear]) -> None:
         joined = nn.Linear(linears[0].in_features, sum(linear.out_features for linear in linears), bias=False)
@@ -47,6 +47,7 @@ class JoinedProjections:
         if linears[0].bias is not None:
             joined.bias = nn.Parameter(torch.cat([linear.bias for linear in linears]), requires_grad=False)
         self._whole = PackedLinear(joined)
+        self.in_features = joined.in_features
         self._sizes = [linear.out_features for linear in linears]
         self._last: tuple[torch.Tensor, tuple[torch.Tensor, ...]] | None = None
 
@@ -105,7 +106,10 @@ def keep_freed_memory() -> bool:
 
 def use_fast_layers(model: Any) -> int:
     """Replace what can be replaced in a bf16 model on the CPU; return how many modules were."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+    if not (
+        torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    ):
         return 0
     replaced = 0
     with torch.no_grad():
@@ -130,10 +134,10 @@ def _join(attention: nn.Module) -> int:
     if len({(linear.in_features, linear.bias is None) for linear in linears}) > 1:  # type: ignore[union-attr]
         return 0
     joined = JoinedProjections(linears)  # type: ignore[arg-type]
-    return sum(
-        _replace(attention, name, linear, JoinedPart(joined, number), linear.in_features)  # type: ignore[union-attr, arg-type]
-        for number, (name, linear) in enumerate(zip(names, linears, strict=True))
-    )
+    replaced = 0
+    for number, (name, linear) in enumerate(zip(names, linears, strict=True)):
+        replaced += _replace(attention, name, linear, JoinedPart(joined, number), joined.in_features)  # type: ignore[arg-type]
+    return replaced
 
 
 def _linear(x: torch.Tensor, layer: PackedLinear, activation: str) -> torch.Tensor:

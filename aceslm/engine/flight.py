@@ -16,7 +16,7 @@ from aceslm.engine.loading import LoadedModel
 from aceslm.engine.packed import MIN_ROWS, DecodeRow, Fill, PackedModel
 from aceslm.engine.prefixes import PrefixTree
 from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
-from aceslm.engine.schedule import AdmissionQueue, slot_shape, users_of_nodes
+from aceslm.engine.schedule import AdmissionQueue, SlotShape, slot_shape, users_of_nodes
 from aceslm.records import Completion, GenerationSettings
 
 
@@ -65,7 +65,7 @@ class Flight:
         self._users = users_of_nodes(tree)
         self._blocks: dict[int, Block] = {}
         self._rows: list[_Row | None] = []
-        self._cache: SlotCache | None = None
+        self._cache = self._new_cache()
         self.shared_prefill_s = 0.0
 
     @property
@@ -94,25 +94,24 @@ class Flight:
         """Admit rows where slots are free, else decode one token of every row; return what finished."""
         in_flight = self._in_flight()
         self._fit_cache()
-        assert self._cache is not None
         slots = min(self._cache.slots, self._limits.max_slots)
         admitted = self._queue.take(slots - in_flight, in_flight)
         return self._admit(admitted) if admitted else self._decode()
 
     def start_again(self, limits: Limits) -> list[Completion]:
-        """Drop all memory, put the rows back; the only row in flight fails. Greedy or keyed noise: same answers."""
+        """Drop all memory and put the rows back: they get the same answers. A row that was alone fails."""
         rows = [row for row in self._rows if row is not None]
-        self._rows, self._cache = [], None
+        self._rows = []
         self._blocks.clear()
         alone = len(rows) <= 1 and self._limits.max_slots <= 1
         self._limits = limits
         waiting = [row.index for row in rows]
-        if not alone:
-            self._queue.put_back(waiting)
-            return []
-        failed = waiting or self._queue.take(1, 0)
+        failed = (waiting or self._queue.take(1, 0)) if alone else []
         for index in failed:
             self._release(index)
+        if not alone:
+            self._queue.put_back(waiting)
+        self._cache = self._new_cache()
         return [self._requests[index].out_of_memory() for index in failed]
 
     def _in_flight(self) -> int:
@@ -121,24 +120,28 @@ class Flight:
     def _own_need(self, index: int) -> int:
         return self._requests[index].need - self._tree.shared(index)
 
-    def _fit_cache(self) -> None:
-        """Make the cache, or reshape it when the rows that remain are so short that twice as many fit."""
-        waiting = self._queue.waiting()
-        if not waiting and self._cache is not None:
-            return
-        needs = [self._own_need(index) for index in waiting]
+    def _shape(self) -> SlotShape:
+        """Return the slots for the rows that remain, at least MIN_ROWS of them."""
+        needs = [self._own_need(index) for index in self._queue.waiting()]
         needs += [self._own_need(row.index) for row in self._rows if row is not None]
-        shape = slot_shape(needs, self._limits.budget_tokens, self._limits.max_slots)
-        slots = max(shape.slots, MIN_ROWS)
-        if self._cache is None:
-            self._cache = SlotCache(slots, shape.length)
-        elif slots >= 2 * self._cache.slots:
+        shape = slot_shape(needs or [1], self._limits.budget_tokens, self._limits.max_slots)
+        return SlotShape(max(shape.slots, MIN_ROWS), shape.length)
+
+    def _new_cache(self) -> SlotCache:
+        shape = self._shape()
+        return SlotCache(shape.slots, shape.length)
+
+    def _fit_cache(self) -> None:
+        """Reshape the cache when the rows that remain are so short that twice as many fit."""
+        if not len(self._queue):
+            return
+        shape = self._shape()
+        if shape.slots >= 2 * self._cache.slots:
             self._compact()
-            self._cache = self._cache.resized(slots, shape.length, len(self._rows))
+            self._cache = self._cache.resized(shape.slots, shape.length, len(self._rows))
 
     def _admit(self, indices: Sequence[int]) -> list[Completion]:
         """Prefill the nodes that are missing, then the rows; choose their first tokens."""
-        assert self._cache is not None
         self._prefill_nodes(indices)
         began_s = time.perf_counter()
         active = self._in_flight() + len(indices)
@@ -155,9 +158,7 @@ class Flight:
             slot = self._place(row)
             slots.append(slot)
             fills.append(Fill(request.ids[shared:], shared, path, self._cache, slot))
-        logits = self._packed.prefill(fills, logits=True)
-        assert logits is not None
-        return self._choose(slots, logits)
+        return self._choose(slots, self._packed.prefill(fills))
 
     def _place(self, row: _Row) -> int:
         if None in self._rows:
@@ -182,7 +183,7 @@ class Flight:
                 made[number] = Block(node.start, node.stop, KVStore(node.stop - node.start))
                 fills.append(Fill(node.tokens, node.start, self._above(number), made[number].store))
             if fills:
-                self._packed.prefill(fills, logits=False)
+                self._packed.prefill(fills)
                 self._blocks.update(made)
         if levels:
             self.shared_prefill_s += time.perf_counter() - began_s
@@ -197,7 +198,6 @@ class Flight:
 
     def _decode(self) -> list[Completion]:
         """Run one step; rows whose drafts the model chooses too move on by several tokens."""
-        assert self._cache is not None
         self._compact()
         rows = [row for row in self._rows if row is not None]
         drafts = [self._draft(row) for row in rows]
@@ -257,7 +257,6 @@ class Flight:
 
     def _compact(self) -> None:
         """Close the holes that finished rows have left: the last rows move into them."""
-        assert self._cache is not None
         while self._rows and None in self._rows:
             last = self._rows.pop()
             if last is None:

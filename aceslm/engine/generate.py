@@ -22,7 +22,7 @@ from aceslm.records import Completion, GenerationSettings, Prompt
 
 log = logging.getLogger(__name__)
 
-DEFAULT_BATCH_SIZE = {"cpu": 8, "cuda": 32, "mps": 8}
+DEFAULT_BATCH_SIZE = {"cpu": 32, "cuda": 32, "mps": 8}
 
 
 class GenerateEngine:

@@ -47,7 +47,10 @@ class KVStore:
 
 @dataclass(slots=True)
 class SlotCache:
-    """The own tokens of the rows in flight: `slots` rows of up to `length` tokens, (slots, kv_heads, length, dim)."""
+    """The own tokens of the rows in flight, a slot of up to `length` tokens each.
+
+    A layer's keys and values are (slots, kv_heads, length, dim).
+    """
 
     slots: int
     length: int
@@ -113,7 +116,10 @@ class SlotCache:
 
 @dataclass(slots=True)
 class StepPlaces:
-    """The slot and place of each token of a decode step; flat row indices are made once for each layer shape."""
+    """The slot and place of each token of a decode step.
+
+    Flat row indices are made once for each layer shape.
+    """
 
     slots: torch.Tensor
     places: torch.Tensor

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import Block, DecodePlan, Grid, PrefillPlan, Read, Run, Span, Write
+from aceslm.engine.attention import Block, DecodePlan, Earlier, Grid, PrefillPlan, Read, Run, Span, Write
 from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
 from aceslm.engine.pieces import PieceKernels
 from aceslm.engine.schedule import Chunk, pack_passes
@@ -34,7 +34,7 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class DecodeRow:
-    """One row of a decode step: its newest token and drafts behind it, the blocks in front, what is stored.
+    """One row of a decode step: its newest token, drafts behind it, the blocks in front, what is stored.
 
     `shared` and `stored` count the row's tokens in blocks and in its slot.
     """
@@ -57,15 +57,14 @@ class PackedModel:
         self._kernels = kernels
         self.pass_tokens = pass_tokens
 
-    def prefill(self, fills: Sequence[Fill], *, logits: bool) -> torch.Tensor | None:
-        """Prefill; return the logits (len(fills), vocabulary) after each last token, or None if not wanted."""
+    def prefill(self, fills: Sequence[Fill]) -> torch.Tensor:
+        """Prefill; return the logits (len(fills), vocabulary) after each last token."""
         found: list[torch.Tensor] = []
         for chunks in pack_passes([len(fill.tokens) for fill in fills], self.pass_tokens):
             out = self._pass(fills, chunks)
             ends = [n for n, chunk in enumerate(chunks) if chunk.stop == len(fills[chunk.item].tokens)]
-            if logits and ends:
-                found.append(out[ends] if len(ends) < len(chunks) else out[: len(chunks)])
-        return torch.cat(found) if logits else None
+            found.append(out[ends])
+        return torch.cat(found)
 
     def decode(self, rows: Sequence[DecodeRow], cache: SlotCache) -> torch.Tensor:
         """Run one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
@@ -128,7 +127,7 @@ class PackedModel:
             first = len(tokens)
             tokens.extend(fill.tokens[chunk.start : chunk.stop])
             positions.extend(range(fill.start + chunk.start, fill.start + chunk.stop))
-            earlier = (fill.target, fill.slot, chunk.start) if chunk.start else None
+            earlier = Earlier(fill.target, fill.slot, chunk.start) if chunk.start else None
             spans.append(Span(first, len(tokens), earlier))
             writes.append(Write(fill.target, fill.slot, chunk.start, first, len(tokens)))
             ends.append(len(tokens) - 1)

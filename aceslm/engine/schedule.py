@@ -1,4 +1,4 @@
-"""Scheduling in plain Python, apart from torch: who is admitted when, how prefill is packed, how big a slot is.
+"""Scheduling in plain Python, apart from torch: who is admitted, how prefill is packed, how big a slot is.
 
 shape = slot_shape(needs, budget_tokens=200_000, max_slots=128)
 queue = AdmissionQueue(needs, refill_at=shape.slots // 8)

@@ -90,14 +90,13 @@ def _packed_logits(
     usual, packed.pass_tokens = packed.pass_tokens, 8  # rows and the prefix are cut into chunks
     try:
         block = Block(0, _PREFIX, KVStore(_PREFIX))
-        packed.prefill([Fill(probe.prefix, 0, (), block.store)], logits=False)
+        packed.prefill([Fill(probe.prefix, 0, (), block.store)])
         cache = SlotCache(8, max(_OWN) + _STEPS + 1)
         fills = [
             Fill(row[:own], _PREFIX, (block,), cache, slot)
             for slot, (row, own) in enumerate(zip(probe.rows, _OWN, strict=True))
         ]
-        first = packed.prefill(fills, logits=True)
-        assert first is not None
+        first = packed.prefill(fills)
         found = [[first[slot]] for slot in range(len(_OWN))]
         twin = Block(0, _PREFIX, block.store)  # read by some of the rows, to prove that way too
         paths = [(block,), (twin,)]
