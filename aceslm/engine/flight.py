@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
-from aceslm.engine.attention import Block
 from aceslm.engine.drafts import Drafter
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.kv_cache import KVStore, SlotCache
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.packed import MIN_ROWS, DecodeRow, Fill, PackedModel
+from aceslm.engine.pass_plan import Block
 from aceslm.engine.prefixes import PrefixTree
 from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
 from aceslm.engine.schedule import AdmissionQueue, SlotShape, slot_shape, users_of_nodes

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import Block, DecodePlan, Earlier, Grid, PrefillPlan, Read, Run, Span, Write
+from aceslm.engine.decode_plan import DecodePlan, Grid, Run
 from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
+from aceslm.engine.pass_plan import Block, Read
 from aceslm.engine.pieces import PieceKernels
+from aceslm.engine.prefill_plan import Earlier, PrefillPlan, Span, Write
 from aceslm.engine.schedule import Chunk, pack_passes
 
 # Fewer rows than this take another path through matrix products (on the CPU in fp32 the last bits differ).

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import torch
 
-from aceslm.engine.attention import ATTENTION_NAME, Block, register
+from aceslm.engine.attention import ATTENTION_NAME, register
 from aceslm.engine.base import EngineInfo, never
 from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
@@ -26,6 +26,7 @@ from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.packed import PackedModel
+from aceslm.engine.pass_plan import Block
 from aceslm.engine.pieces import choose_kernels
 from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
 from aceslm.engine.prompting import Prompter
