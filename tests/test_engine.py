@@ -35,7 +35,7 @@ def engine(folder: Path) -> Iterator[GenerateEngine]:
 
 
 def make(folder: Path, **options: Any) -> GenerateEngine:
-    options = {"dtype": "float32", "device": "cpu", "batch_size": 4, **options}
+    options = {"engine": "generate", "dtype": "float32", "device": "cpu", "batch_size": 4, **options}
     engine = load_engine(resolve_model(str(folder)), **options)
     assert isinstance(engine, GenerateEngine)
     return engine

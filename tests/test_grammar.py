@@ -78,7 +78,9 @@ def engine(folder: Path) -> Iterator[GenerateEngine]:
 
 
 def make(folder: Path, batch_size: int) -> GenerateEngine:
-    engine = load_engine(resolve_model(str(folder)), dtype="float32", device="cpu", batch_size=batch_size)
+    engine = load_engine(
+        resolve_model(str(folder)), engine="generate", dtype="float32", device="cpu", batch_size=batch_size
+    )
     assert isinstance(engine, GenerateEngine)
     return engine
 
