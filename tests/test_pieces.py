@@ -82,9 +82,7 @@ def test_pieces_over_any_split_of_the_keys_are_attention_over_all_of_them(
 ) -> None:
     qkv = random_qkv(seed, queries, keys)
     kernels = EXPLICIT if explicit else choose_kernels(CPU, torch.float32, 8)
-    found = in_pieces(
-        kernels, sorted(min(cut, keys) for cut in cuts), qkv, scale=scale, softcap=softcap
-    )
+    found = in_pieces(kernels, sorted(min(cut, keys) for cut in cuts), qkv, scale=scale, softcap=softcap)
     sinks = torch.tensor([-1.0, 0.5, 3.0])[:, None] if sunk else None
     out = found.out if sinks is None else with_sinks(found, sinks)
     torch.testing.assert_close(out, literal(*qkv, scale=scale, softcap=softcap, sinks=sinks), **CLOSE)
@@ -196,7 +194,11 @@ def test_soft_caps_and_unequal_heads_go_through_explicit_products() -> None:
     q, k, v = random_qkv(7, 3, 5)
     mask = torch.zeros(1, 1, 3, 5)
     torch.testing.assert_close(
-        kernels(q, k, v, mask=mask, scale=0.3, softcap=2.0).out, literal(q, k, v, scale=0.3, softcap=2.0), **CLOSE
+        kernels(q, k, v, mask=mask, scale=0.3, softcap=2.0).out,
+        literal(q, k, v, scale=0.3, softcap=2.0),
+        **CLOSE,
     )
     narrow = v[..., :4]
-    torch.testing.assert_close(kernels(q, k, narrow, scale=0.3).out, literal(q, k, narrow, scale=0.3), **CLOSE)
+    torch.testing.assert_close(
+        kernels(q, k, narrow, scale=0.3).out, literal(q, k, narrow, scale=0.3), **CLOSE
+    )

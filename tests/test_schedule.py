@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -45,7 +47,10 @@ def test_passes_hold_every_token_once_in_order_and_never_more_than_fit(
 ) -> None:
     passes = pack_passes(lengths, pass_tokens)
     packed = [
-        (chunk.item, token) for chunks in passes for chunk in chunks for token in range(chunk.start, chunk.stop)
+        (chunk.item, token)
+        for chunks in passes
+        for chunk in chunks
+        for token in range(chunk.start, chunk.stop)
     ]
     assert packed == [(item, token) for item, length in enumerate(lengths) for token in range(length)]
     assert all(0 < sum(chunk.stop - chunk.start for chunk in chunks) <= pass_tokens for chunks in passes)
@@ -64,7 +69,7 @@ def test_an_item_opens_a_new_pass_only_where_it_does_not_fit_the_last(
     lengths: list[int], pass_tokens: int
 ) -> None:
     passes = pack_passes(lengths, pass_tokens)
-    for before, after in zip(passes, passes[1:], strict=False):
+    for before, after in pairwise(passes):
         room = pass_tokens - sum(chunk.stop - chunk.start for chunk in before)
         assert lengths[after[0].item] > room
 

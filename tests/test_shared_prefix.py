@@ -2,121 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from near_ties import GREEDY, NEAR_TIE, Reference
-from tiny_models import FAMILIES, RAW_TEMPLATE, WORDS, save_tiny, tiny_model, tiny_tokenizer
-from transformers import AutoTokenizer
+from near_ties import GREEDY, NEAR_TIE
+from tinies import ENGINE, LONG, Tinies, answers, ask, check_all, mixed_prompts
+from tiny_models import FAMILIES, WORDS
 
-from aceslm.engine import load_engine, never
-from aceslm.models import resolve_model
-from aceslm.records import Completion, GenerationSettings, Message, Prompt
+from aceslm.engine import never
+from aceslm.records import Completion, GenerationSettings, Prompt
 
-ENGINE = "shared_prefix"  # every test here holds for any engine: "generate" must pass too, but for margins
+# every test here holds for any engine: "generate" must pass too (tinies.ENGINE), but for margins
+pytestmark = pytest.mark.usefixtures("one_core")
 
 CONTEXT_WINDOW = 256
-LONG = "What is the answer to this question Context revenue rose because gross profit " * 2
-OTHER = "letter of correct option A B C D normal anomalous with number only 7 8 9 " * 2
 WORD = [word for line in WORDS for word in line.split()]
-
-
-@dataclass(frozen=True)
-class Tiny:
-    """A family as files for the engine under test, and as the reference."""
-
-    folder: Path
-    reference: Reference
-
-    def engine(self, rows: int, name: str = ENGINE) -> Any:
-        """Return a fresh engine with this many rows at once."""
-        return load_engine(
-            resolve_model(str(self.folder)), engine=name, dtype="float32", device="cpu", batch_size=rows
-        )
-
-
-Tinies = Callable[[str], Tiny]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_core() -> Iterator[None]:
-    """Tiny matrices are slower on two threads than on one, and far slower where others compute too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACESLM_CORES", "1")
-        yield
-
-
-@pytest.fixture(scope="session")
-def tinies(tmp_path_factory: pytest.TempPathFactory) -> Tinies:
-    """Make a family's tiny model on its first use."""
-    made: dict[str, Tiny] = {}
-
-    def get(name: str) -> Tiny:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            tokenizer = tiny_tokenizer(template=RAW_TEMPLATE)
-            model = tiny_model(name, len(tokenizer))
-            save_tiny(folder, model, tokenizer, end_token=1)
-            # what is loaded may split words otherwise than what was saved (Qwen2): both sides load it
-            reference = Reference(model, AutoTokenizer.from_pretrained(folder), frozenset())
-            end = often_said([reference.endless(prompt) for prompt in mixed_prompts()])
-            save_tiny(folder, model, tokenizer, end)
-            made[name] = Tiny(folder, replace(reference, end_tokens=frozenset({1, end})))
-        return made[name]
-
-    return get
-
-
-def often_said(answers: Sequence[tuple[int, ...]]) -> int:
-    """Return a token that ends some of the answers, not all, and few at once."""
-    said = Counter(token for answer in answers for token in set(answer[2:]) - set(answer[:2]))
-    return min(said, key=lambda token: (abs(said[token] - len(answers) // 3), token))
-
-
-def ask(text: str, name: str | None = None, new: int = 12, **options: Any) -> Prompt:
-    return Prompt(name or text, (Message("user", text),), max_new_tokens=new, **options)
-
-
-def mixed_prompts() -> list[Prompt]:
-    """Eight prompts behind one long prefix (one is nothing but it), two behind another, three behind none."""
-    endings = [
-        "",
-        "1 ?",
-        "normal",
-        "A B C D",
-        "letter of correct option 5 6 7 8 9",
-        "x",
-        "gross " * 9,
-        "\n" * 3,
-    ]
-    texts = [LONG + ending for ending in endings]
-    texts += [OTHER + "revenue", OTHER + "Answer with number only", "x", "normal anomalous 3", "profit " * 25]
-    return [ask(text, f"m{n}", new=5 + n % 4 * 3) for n, text in enumerate(texts)]
-
-
-def answers(
-    engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
-) -> dict[str, Completion]:
-    found = list(engine.generate(prompts, settings, never))
-    assert sorted(one.request_id for one in found) == sorted(prompt.request_id for prompt in prompts)
-    return {completion.request_id: completion for completion in found}
-
-
-def check_all(
-    tiny: Tiny, engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
-) -> dict[str, Completion]:
-    """Compare all answers with the reference; at most one in eight may split at a near-tie."""
-    found = answers(engine, prompts, settings)
-    held = [tiny.reference.check(prompt, found[prompt.request_id], settings) for prompt in prompts]
-    assert held.count(False) <= max(1, len(held) // 8), "too many near-ties to judge anything"
-    return found
 
 
 # ---- every architecture
