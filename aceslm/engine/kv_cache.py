@@ -47,7 +47,7 @@ class KVStore:
 
 @dataclass(slots=True)
 class SlotCache:
-    """The own tokens of the rows in flight: `slots` rows of up to `length` tokens, (slots, kv_heads, length, dim)."""
+    """The rows' own tokens: `slots` rows of up to `length` tokens, (slots, kv_heads, length, dim)."""
 
     slots: int
     length: int
@@ -118,7 +118,7 @@ class SlotCache:
 
 @dataclass(slots=True)
 class StepPlaces:
-    """The slot and place of each token of a decode step; flat row indices are made once for each layer shape."""
+    """Slot and place of each token of a decode step; flat row indices are made once for each layer shape."""
 
     slots: torch.Tensor
     places: torch.Tensor

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,7 +79,7 @@ def prefix_tree(
     """
     arrays = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
     ranked = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
-    common = [_common(arrays[a], arrays[b]) for a, b in zip(ranked, ranked[1:], strict=False)]
+    common = [_common(arrays[a], arrays[b]) for a, b in pairwise(ranked)]
     lengths = [len(prompt) for prompt in prompts]
     forest = _groups(ranked, common, [length - 1 for length in lengths])
     for group in forest:
@@ -174,7 +175,7 @@ class _Builder:
         return self._add(prompt, stop, parent)
 
     def _rooted(self, prompt: int, limit: int, parent: int) -> int:
-        """Return the leaf of a prompt below `parent`; one that shares with no other may use a known prefix."""
+        """Return a prompt's leaf below `parent`; one that shares with no other may use a known prefix."""
         if parent >= 0:
             return parent
         known = self._known_length(prompt, limit)

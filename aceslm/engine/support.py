@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _PREFIX, _OWN, _STEPS, _WINDOW = 14, (9, 5), 4, 6
 # Relative difference of centred logits. Wrong attention differs by about 1; rounding by far less.
-_TOLERANCE = {torch.float32: 1e-3}
+_EXACT = 1e-3
 _ROUNDED = 0.15
 
 
@@ -54,7 +54,8 @@ def prove(loaded: LoadedModel, packed: PackedModel) -> tuple[str | None, int]:
             model.set_attn_implementation(own)
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 0
     worst = max(_difference(got, whole[-_STEPS - 1 :]) for got, whole in zip(logits, wanted, strict=True))
-    if not worst <= _TOLERANCE.get(loaded.dtype if loaded.quantization == "none" else None, _ROUNDED):  # type: ignore[call-overload]
+    exact = loaded.dtype == torch.float32 and loaded.quantization == "none"
+    if not worst <= (_EXACT if exact else _ROUNDED):
         model.set_attn_implementation(own)
         return f"its logits differ by {worst:.2g} of their spread", 0
     log.debug("packed passes reproduce the model's own logits within %.2g of their spread", worst)
