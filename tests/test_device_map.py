@@ -82,7 +82,7 @@ def test_placement_is_automatic_only_where_it_must_be(
 
 
 def cut(model: Any, first: str, second: str) -> dict[str, str]:
-    """Return a device map with the first layer and all that is not a layer on `first`, the rest on `second`."""
+    """Return a device map: the first layer and all that is not a layer on `first`, the rest on `second`."""
     outside = [name for name, _ in model.model.named_children() if name != "layers"]
     places = {f"model.{name}": first for name in outside} | {"lm_head": first}
     return places | {f"model.layers.{n}": second if n else first for n in range(len(model.model.layers))}
@@ -109,7 +109,4 @@ def test_a_model_that_accelerate_has_loaded_gives_equal_tokens(
     monkeypatch.setattr(loading, "_device_map", lambda *_: {"": "cpu"})
     tiny = tinies("llama")
     engine = tiny.engine(rows=4)
-    assert (
-        engine._loaded.model.hf_device_map == {"": torch.device("cpu")} or engine._loaded.model.hf_device_map
-    )
     check_all(tiny, engine, mixed_prompts())

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from near_ties import GREEDY, NEAR_TIE
-from tinies import ENGINE, LONG, Tinies, answers, ask, check_all, mixed_prompts
+from tinies import ENGINE, LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 from tiny_models import FAMILIES, WORDS
 
-from aceslm.engine import never
+from aceslm.engine import never, shared_prefix
+from aceslm.engine.packed import Fill, PackedModel
+from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
 from aceslm.records import Completion, GenerationSettings, Prompt
 
 # every test here holds for any engine: "generate" must pass too (tinies.ENGINE), but for margins
-pytestmark = pytest.mark.usefixtures("one_core")
+pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
 
 CONTEXT_WINDOW = 256
+SMALL = 8
 WORD = [word for line in WORDS for word in line.split()]
+
+
+@pytest.fixture(scope="module")
+def small_nodes() -> Iterator[None]:
+    """Let the short prefixes of tiny models be worth a node."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_prefix, "MIN_SAVED_TOKENS", SMALL)
+        yield
 
 
 # ---- every architecture
@@ -74,11 +86,17 @@ def batches(draw: st.DrawFn) -> tuple[list[Prompt], int, int]:
     return prompts, draw(st.integers(1, 9)), draw(st.integers(0, len(prompts)))
 
 
+@pytest.mark.parametrize("min_saved", [SMALL, MIN_SAVED_TOKENS])
 @pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3"])
 @given(batch=batches(), stop_at=st.integers(0, 9), stop_length=st.integers(1, 3))
 @hypothesis_settings(max_examples=25, deadline=None, derandomize=True)
 def test_no_batch_order_prefix_limit_or_stop_changes_an_answer(
-    tinies: Tinies, name: str, batch: tuple[list[Prompt], int, int], stop_at: int, stop_length: int
+    tinies: Tinies,
+    name: str,
+    min_saved: int,
+    batch: tuple[list[Prompt], int, int],
+    stop_at: int,
+    stop_length: int,
 ) -> None:
     tiny = tinies(name)
     prompts, rows, cut = batch
@@ -88,8 +106,67 @@ def test_no_batch_order_prefix_limit_or_stop_changes_an_answer(
             replace(one, stop=(stop, "never said")) if n % 2 == 0 else one for n, one in enumerate(prompts)
         ]
     engine = tiny.engine(rows)
-    check_all(tiny, engine, prompts[:cut])
-    check_all(tiny, engine, prompts[cut:])  # what the first call left behind must not show
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_prefix, "MIN_SAVED_TOKENS", min_saved)
+        check_all(tiny, engine, prompts[:cut])
+        check_all(tiny, engine, prompts[cut:])  # what the first call left behind must not show
+
+
+def prefilled_tokens(engine: Any, prompts: Sequence[Prompt], patch: pytest.MonkeyPatch) -> int:
+    """Return how many tokens a call of an engine prefills."""
+    counted = 0
+    real = PackedModel.prefill
+
+    def prefill(packed: PackedModel, fills: Sequence[Fill], *, logits: bool) -> Any:
+        nonlocal counted
+        counted += sum(len(fill.tokens) for fill in fills)
+        return real(packed, fills, logits=logits)
+
+    with patch.context() as counting:
+        counting.setattr(PackedModel, "prefill", prefill)
+        answers(engine, prompts)
+    return counted
+
+
+def test_a_playbook_is_prefilled_once_and_used_again_by_the_next_calls(
+    tinies: Tinies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tinies("llama")
+    engine = tiny.engine(rows=4)
+    prompts = [ask(LONG + word, f"a{n}", new=3) for n, word in enumerate(["1 2", "normal", "A ?", "x"])]
+    more = [ask(LONG + word, f"b{n}", new=3) for n, word in enumerate(["3 4", "gross", "B ?"])]
+    sizes = {one.request_id: len(tiny.reference.encode(one)) for one in [*prompts, *more]}
+    first = prefilled_tokens(engine, prompts, monkeypatch)
+    (root,) = engine._roots
+    own = sum(sizes[one.request_id] - len(root) for one in prompts)
+    assert first == len(root) + own < sum(sizes[one.request_id] for one in prompts) / 2
+    spent_s = engine.counters.shared_prefill_s
+    assert spent_s > 0
+    own = sum(sizes[one.request_id] - len(root) for one in more)
+    assert prefilled_tokens(engine, more, monkeypatch) == own
+    alone = ask(LONG + "letter", "alone", new=3)
+    assert prefilled_tokens(engine, [alone], monkeypatch) == len(tiny.reference.encode(alone)) - len(root)
+    assert engine.counters.shared_prefill_s < 1.1 * spent_s
+    check_all(tiny, engine, [*more, *prompts])
+
+
+def test_a_playbook_and_the_tables_below_it_are_each_prefilled_once(
+    tinies: Tinies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tinies("gemma3")
+    prompts = [
+        ask(f"{LONG}{table}{question} ?", f"{table[:3]}{question}", new=4)
+        for table in (OTHER[:60], "profit " * 6, "C A C A C A 8 ")
+        for question in (1, 2, 3, 4)
+    ]
+    engine = tiny.engine(rows=3)
+    tree = prefix_tree([tiny.reference.encode(prompt) for prompt in prompts], (), SMALL)
+    assert {len(tree.path(prompt)) for prompt in range(len(prompts))} == {2}
+    own = sum(len(tiny.reference.encode(one)) - tree.shared(n) for n, one in enumerate(prompts))
+    nodes = sum(node.stop - node.start for node in tree.nodes)
+    assert prefilled_tokens(engine, prompts, monkeypatch) == own + nodes
+    check_all(tiny, tiny.engine(rows=3), prompts)
+    check_all(tiny, engine, prompts[::-1])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])

@@ -152,8 +152,11 @@ def _weights(
 def _device_map(
     place: str, common: dict[str, Any], quantization: str, dtype: torch.dtype, device: torch.device
 ) -> Any:
-    """Return accelerate's `device_map`: `auto` for weights that one CUDA device does not hold, where it is one
-    of several and none was asked for by number; None where the loaded model is moved as a whole."""
+    """Return accelerate's `device_map`; None where the loaded model is moved as a whole.
+
+    It is `auto` for weights that one CUDA device does not hold, where there are several and none was asked
+    for by number.
+    """
     whole = {"": device} if quantization != "none" else None
     if device.type != "cuda" or device.index is not None:
         return whole

@@ -98,7 +98,8 @@ def _packed_logits(
             for slot, (row, own) in enumerate(zip(probe.rows, _OWN, strict=True))
         ]
         first = packed.prefill(fills, logits=True)
-        assert first is not None
+        if first is None:
+            raise Unsupported("prefill without logits")
         found = [[first[slot]] for slot in range(len(_OWN))]
         # one row reads by index, to prove that way too
         reads = [Read(block, torch.tensor([0], device=device)), Read(block, torch.tensor([1], device=device))]
