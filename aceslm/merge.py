@@ -29,7 +29,7 @@ from aceslm.plan import require_plans, unit_at
 from aceslm.records import Cell, Plan, Shard
 from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.store import locked, read_json, replacing, write_json
-from aceslm.summary import PeakMemory, summarize
+from aceslm.summary import ShardCost, summarize
 from aceslm.tables import write_summary
 
 _CACHED_SHARDS = 8
@@ -97,7 +97,7 @@ def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, c
     frame = read_table(paths.results, stored).to_pandas()
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
     write_summary(
-        summarize(frame, _peak_memory(paths, census.done)),
+        summarize(frame, _shard_costs(paths, census.done)),
         paths.summary_csv,
         paths.summary_md,
         title=paths.root.name,
@@ -106,13 +106,18 @@ def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, c
     )
 
 
-def _peak_memory(paths: RunPaths, shard_ids: Sequence[str]) -> dict[str, PeakMemory]:
-    """Return the peaks that the finishers of these shards noted."""
-    peaks = {}
+def _shard_costs(paths: RunPaths, shard_ids: Sequence[str]) -> dict[str, ShardCost]:
+    """Return what the finishers of these shards noted."""
+    costs = {}
     for shard_id in shard_ids:
         timings = read_done(paths.done(shard_id)).get("timings", {})
-        peaks[shard_id] = PeakMemory(timings.get("peak_memory_bytes"), timings.get("accelerator_peak_bytes"))
-    return peaks
+        rows = timings.get("rows_generated")
+        costs[shard_id] = ShardCost(
+            timings.get("peak_memory_bytes"),
+            timings.get("accelerator_peak_bytes"),
+            timings["generate_s"] / rows if rows else None,
+        )
+    return costs
 
 
 def require_complete(coverage: Coverage, paths: RunPaths) -> None:

@@ -93,12 +93,14 @@ def run_shard(
         pending = [unit for unit in mine if unit.unit_id not in finished]
         engine = engine_for(work.cell)
         attempt.note(engine=_engine_facts(engine))
-        started = time.perf_counter()
+        started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
         complete = _generate(work, pending, engine, attempt, policy or FlushPolicy(), stop)
         timings = {
             "load_s": engine.info.load_s,
             "generate_s": time.perf_counter() - started,
             "rows_generated": len(pending),
+            "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
+            "token_budget_fraction": engine.counters.token_budget_fraction,
             "peak_memory_bytes": peak_memory_bytes(),
             "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
         }

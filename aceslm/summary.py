@@ -58,36 +58,45 @@ SUMMARY_COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class PeakMemory:
-    """The most memory a shard's process held, in bytes: resident, and on accelerators (None without one)."""
+class ShardCost:
+    """What a shard's finisher noted; None: not known.
+
+    `resident` and `accelerator` are the most memory that its process held, in bytes. `row_s` is its engine's
+    time over the rows that it answered, shared prefills included.
+    """
 
     resident: int | None = None
     accelerator: int | None = None
+    row_s: float | None = None
 
 
-def summarize(frame: pd.DataFrame, memory: Mapping[str, PeakMemory] | None = None) -> pd.DataFrame:
+def summarize(frame: pd.DataFrame, costs: Mapping[str, ShardCost] | None = None) -> pd.DataFrame:
     """Return one row per group of `GROUP_COLUMNS`, in order of first appearance.
 
     Args:
         frame: result rows with at least `result_rows.REQUIRED_COLUMNS`.
-        memory: shard id -> its peak memory, where it is known.
+        costs: shard id -> what it cost, where that is known.
     """
     import pandas as pd
 
     groups = scored_rows(frame).groupby(list(GROUP_COLUMNS), sort=False, dropna=False)
     rows = [
-        {**dict(zip(GROUP_COLUMNS, key, strict=True)), **_figures(group), **_peaks(group, memory or {})}
+        {
+            **dict(zip(GROUP_COLUMNS, key, strict=True)),
+            **_figures(group, costs or {}),
+            **_peaks(group, costs or {}),
+        }
         for key, group in groups
     ]
     return pd.DataFrame(rows, columns=list(SUMMARY_COLUMNS))
 
 
-def _figures(group: pd.DataFrame) -> dict[str, Any]:
+def _figures(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, Any]:
     n = len(group)
     unparsed = group["parsed"].map(_is_no) & group["raw_output"].notna()
     return {
         **_accuracy_figures(group),
-        **_latency_figures(group),
+        **_latency_figures(group, costs),
         "errors": int((group["error"].notna() & ~unparsed).sum()),
         "parse_failures": int(unparsed.sum()),
         "num_samples": n,
@@ -114,10 +123,10 @@ def _accuracy_figures(group: pd.DataFrame) -> dict[str, Any]:
     return figures
 
 
-def _latency_figures(group: pd.DataFrame) -> dict[str, Any]:
+def _latency_figures(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, Any]:
     n = len(group)
     latency = latency_summary(_numbers(group["latency_ms"]))
-    busy_s = _busy_s(group)
+    busy_s = _busy_s(group, costs)
     tokens = _numbers(group["output_tokens"]).sum()
     return {
         "avg_latency_ms": latency.mean,
@@ -134,9 +143,9 @@ def _latency_figures(group: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _peaks(group: pd.DataFrame, memory: Mapping[str, PeakMemory]) -> dict[str, int | None]:
+def _peaks(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, int | None]:
     """Return the highest peak over the shards of a group."""
-    shards = [memory[shard] for shard in group["shard"].unique() if shard in memory]
+    shards = [costs[shard] for shard in group["shard"].unique() if shard in costs]
     resident = [peak.resident for peak in shards if peak.resident is not None]
     accelerator = [peak.accelerator for peak in shards if peak.accelerator is not None]
     return {
@@ -145,10 +154,17 @@ def _peaks(group: pd.DataFrame, memory: Mapping[str, PeakMemory]) -> dict[str, i
     }
 
 
-def _busy_s(group: pd.DataFrame) -> float:
-    """Return the engine's busy time: each row's share of its batch, else its latency (one at a time)."""
-    share = group["batch_ms"].astype(float) / group["batch_size"].astype(float)
-    return float(share.fillna(group["latency_ms"].astype(float)).sum()) / 1000
+def _busy_s(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> float:
+    """Return the engine's busy time: each row's share of its batch, or of its shard where rows overlap.
+
+    Without either a row's latency counts, shared with the rows that were active at its admission.
+    """
+    active = group["batch_size"].astype(float)
+    of_batch = group["batch_ms"].astype(float) / active
+    row_ms = {name: cost.row_s * 1000 for name, cost in costs.items() if cost.row_s is not None}
+    of_shard = group["shard"].map(row_ms).astype(float)
+    own = group["latency_ms"].astype(float) / active.fillna(1.0).clip(lower=1.0)
+    return float(of_batch.fillna(of_shard).fillna(own).sum()) / 1000
 
 
 def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tinies import Tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
@@ -69,6 +73,29 @@ def many_samples(tmp_path: Path) -> Path:
     rows = [{"id": f"s{n:03d}", "question": f"What is {n} + {n}?", "answer": str(2 * n)} for n in range(60)]
     path.write_text(json.dumps(rows))
     return path
+
+
+@pytest.fixture(scope="module")
+def one_core() -> Iterator[None]:
+    """Tiny matrices are slower on two threads than on one, and far slower where others compute too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ACESLM_CORES", "1")
+        yield
+
+
+@pytest.fixture(scope="session")
+def tinies(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
+    """Make a family's tiny model on its first use."""
+    from tinies import make_tiny
+
+    made: dict[str, Tiny] = {}
+
+    def get(name: str) -> Tiny:
+        if name not in made:
+            made[name] = make_tiny(tmp_path_factory.mktemp(name), name)
+        return made[name]
+
+    return get
 
 
 def only_run(folder: Path) -> Path:

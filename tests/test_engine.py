@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -254,12 +255,36 @@ def test_scripted_answers_do_not_depend_on_the_order_of_the_prompts() -> None:
 
 
 @pytest.mark.parametrize("quantization", ["int8", "nf4"])
-def test_bitsandbytes_quantizes_a_tiny_model_on_the_cpu(folder: Path, quantization: str) -> None:
-    full = make(folder, dtype="bfloat16")
-    small = make(folder, dtype="bfloat16", quantization=quantization)
+@pytest.mark.parametrize("engine", ["generate", "shared_prefix"])
+def test_bitsandbytes_quantizes_a_tiny_model_on_the_cpu(
+    folder: Path, engine: str, quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aceslm.engine.shared_prefix.MIN_SAVED_TOKENS", 8)
+    spec, options = resolve_model(str(folder)), {"dtype": "bfloat16", "device": "cpu", "engine": engine}
+    full = load_engine(spec, **options)
+    small = load_engine(spec, quantization=quantization, **options)
     assert small.info.quantization == quantization
-    assert small.info.footprint_bytes < full.info.footprint_bytes
-    assert answers(small, [prompt("normal")])["normal"].output_tokens > 0
+    assert small.info.engine_effective == engine
+    assert 0 < small.info.footprint_bytes < full.info.footprint_bytes
+    assert small.info.load_s > 0
+    found = answers(small, [prompt(text) for text in QUESTIONS])
+    assert set(found) == set(QUESTIONS)
+    assert all(one.error is None and one.output_tokens > 0 for one in found.values())
+
+
+@pytest.mark.parametrize("engine", ["generate", "shared_prefix"])
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_quantization_without_a_backend_says_what_to_do(
+    folder: Path, engine: str, quantization: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = resolve_model(str(folder))
+    with monkeypatch.context() as patch:
+        patch.setattr("aceslm.engine.loading.choose_device", lambda _: torch.device("mps"))
+        with pytest.raises(EngineError, match="no backend for MPS; use --device cpu or quantization none"):
+            load_engine(spec, engine=engine, quantization=quantization)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(EngineError, match=f"'{quantization}': bitsandbytes does not import"):
+        load_engine(spec, engine=engine, quantization=quantization, device="cpu")
 
 
 def test_similarity_is_one_for_equal_texts_and_a_cosine_otherwise(folder: Path) -> None:

@@ -13,8 +13,7 @@ import pytest
 import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
-from aceslm.engine import load_engine, never
-from aceslm.engine.generate import GenerateEngine
+from aceslm.engine import Engine, load_engine, never
 from aceslm.engine.grammar import Grammars, _pack, _unpack
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
 from aceslm.engine.schema import check_bounded
@@ -71,17 +70,17 @@ def grammars() -> Grammars:
 
 
 @pytest.fixture
-def engine(folder: Path) -> Iterator[GenerateEngine]:
+def engine(folder: Path) -> Iterator[Engine]:
     loaded = make(folder, 30)
     yield loaded
     loaded.close()
 
 
-def make(folder: Path, batch_size: int) -> GenerateEngine:
+def make(folder: Path, batch_size: int, name: str = "generate") -> Engine:
     engine = load_engine(
-        resolve_model(str(folder)), engine="generate", dtype="float32", device="cpu", batch_size=batch_size
+        resolve_model(str(folder)), engine=name, dtype="float32", device="cpu", batch_size=batch_size
     )
-    assert isinstance(engine, GenerateEngine)
+    assert engine.info.engine_effective == name
     return engine
 
 
@@ -90,7 +89,7 @@ def prompt(name: str, schema: str | None, new: int = 320) -> Prompt:
 
 
 def answers(
-    engine: GenerateEngine, prompts: list[Prompt], settings: GenerationSettings = HOT
+    engine: Engine, prompts: list[Prompt], settings: GenerationSettings = HOT
 ) -> dict[str, Completion]:
     return {completion.request_id: completion for completion in engine.generate(prompts, settings, never)}
 
@@ -136,22 +135,26 @@ def letter(byte: int) -> str:
     return chr(0x100 + [other for other in range(256) if other not in plain].index(byte))
 
 
-def test_hot_random_models_write_valid_json_every_time_and_stop(engine: GenerateEngine) -> None:
+def test_hot_random_models_write_valid_json_every_time_and_stop(engine: Engine) -> None:
     found = answers(engine, [prompt(f"r{n}", DELTAS) for n in range(30)])
     for completion in found.values():
         assert_deltas(completion)
     assert len({completion.text for completion in found.values()}) > 10
 
 
-def test_greedy_replies_follow_the_schema_too(engine: GenerateEngine) -> None:
+def test_greedy_replies_follow_the_schema_too(engine: Engine) -> None:
     assert_rating(answers(engine, [prompt("r", RATING)], GenerationSettings())["r"])
 
 
-def test_rows_with_two_schemas_and_without_do_not_disturb_each_other(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["generate", "shared_prefix"])
+def test_rows_with_two_schemas_and_without_do_not_disturb_each_other(
+    folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aceslm.engine.shared_prefix.MIN_SAVED_TOKENS", 8)
     schemas = [DELTAS, None, RATING, None, DELTAS, RATING]
     prompts = [prompt(f"r{n}", schema, 300 if schema else 20) for n, schema in enumerate(schemas)]
-    together = answers(make(folder, 6), prompts)
-    alone = make(folder, 1)
+    together = answers(make(folder, 6, name), prompts)
+    alone = make(folder, 1, name)
     for one in prompts:
         assert answers(alone, [one])[one.request_id].token_ids == together[one.request_id].token_ids
     for name in ("r0", "r4"):
@@ -169,12 +172,12 @@ def test_rows_with_two_schemas_and_without_do_not_disturb_each_other(folder: Pat
         GenerationSettings(temperature=1.0, repetition_penalty=3.0),
     ],
 )
-def test_filters_count_legal_tokens_only(engine: GenerateEngine, settings: GenerationSettings) -> None:
+def test_filters_count_legal_tokens_only(engine: Engine, settings: GenerationSettings) -> None:
     assert_rating(answers(engine, [prompt("r", RATING)], settings)["r"])
 
 
 def test_an_out_of_memory_retry_starts_its_grammars_afresh(
-    engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section = json.dumps({"enum": SECTIONS})
     expected = answers(engine, [prompt(f"r{n}", section) for n in range(4)])
@@ -320,7 +323,7 @@ def test_a_bounded_schema_is_taken(schema: str) -> None:
     check_bounded(schema)
 
 
-def test_a_bad_schema_in_a_prompt_breaks_the_run_with_its_own_words(engine: GenerateEngine) -> None:
+def test_a_bad_schema_in_a_prompt_breaks_the_run_with_its_own_words(engine: Engine) -> None:
     with pytest.raises(EngineError, match=r"^JSON schema: \$ has no maxLength"):
         answers(engine, [prompt("r", '{"type": "string"}')])
 

@@ -2,121 +2,37 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from near_ties import GREEDY, NEAR_TIE, Reference
-from tiny_models import FAMILIES, RAW_TEMPLATE, WORDS, save_tiny, tiny_model, tiny_tokenizer
-from transformers import AutoTokenizer
+from near_ties import GREEDY, NEAR_TIE
+from tinies import ENGINE, LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
+from tiny_models import FAMILIES, WORDS
 
-from aceslm.engine import load_engine, never
-from aceslm.models import resolve_model
-from aceslm.records import Completion, GenerationSettings, Message, Prompt
+from aceslm.engine import never, shared_prefix
+from aceslm.engine.packed import Fill, PackedModel
+from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
+from aceslm.records import Completion, GenerationSettings, Prompt
 
-ENGINE = "shared_prefix"  # every test here holds for any engine: "generate" must pass too, but for margins
+# every test here holds for any engine: "generate" must pass too (tinies.ENGINE), but for margins
+pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
 
 CONTEXT_WINDOW = 256
-LONG = "What is the answer to this question Context revenue rose because gross profit " * 2
-OTHER = "letter of correct option A B C D normal anomalous with number only 7 8 9 " * 2
+SMALL = 8
 WORD = [word for line in WORDS for word in line.split()]
 
 
-@dataclass(frozen=True)
-class Tiny:
-    """A family as files for the engine under test, and as the reference."""
-
-    folder: Path
-    reference: Reference
-
-    def engine(self, rows: int, name: str = ENGINE) -> Any:
-        """Return a fresh engine with this many rows at once."""
-        return load_engine(
-            resolve_model(str(self.folder)), engine=name, dtype="float32", device="cpu", batch_size=rows
-        )
-
-
-Tinies = Callable[[str], Tiny]
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_core() -> Iterator[None]:
-    """Tiny matrices are slower on two threads than on one, and far slower where others compute too."""
+@pytest.fixture(scope="module")
+def small_nodes() -> Iterator[None]:
+    """Let the short prefixes of tiny models be worth a node."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ACESLM_CORES", "1")
+        patch.setattr(shared_prefix, "MIN_SAVED_TOKENS", SMALL)
         yield
-
-
-@pytest.fixture(scope="session")
-def tinies(tmp_path_factory: pytest.TempPathFactory) -> Tinies:
-    """Make a family's tiny model on its first use."""
-    made: dict[str, Tiny] = {}
-
-    def get(name: str) -> Tiny:
-        if name not in made:
-            folder = tmp_path_factory.mktemp(name)
-            tokenizer = tiny_tokenizer(template=RAW_TEMPLATE)
-            model = tiny_model(name, len(tokenizer))
-            save_tiny(folder, model, tokenizer, end_token=1)
-            # what is loaded may split words otherwise than what was saved (Qwen2): both sides load it
-            reference = Reference(model, AutoTokenizer.from_pretrained(folder), frozenset())
-            end = often_said([reference.endless(prompt) for prompt in mixed_prompts()])
-            save_tiny(folder, model, tokenizer, end)
-            made[name] = Tiny(folder, replace(reference, end_tokens=frozenset({1, end})))
-        return made[name]
-
-    return get
-
-
-def often_said(answers: Sequence[tuple[int, ...]]) -> int:
-    """Return a token that ends some of the answers, not all, and few at once."""
-    said = Counter(token for answer in answers for token in set(answer[2:]) - set(answer[:2]))
-    return min(said, key=lambda token: (abs(said[token] - len(answers) // 3), token))
-
-
-def ask(text: str, name: str | None = None, new: int = 12, **options: Any) -> Prompt:
-    return Prompt(name or text, (Message("user", text),), max_new_tokens=new, **options)
-
-
-def mixed_prompts() -> list[Prompt]:
-    """Eight prompts behind one long prefix (one is nothing but it), two behind another, three behind none."""
-    endings = [
-        "",
-        "1 ?",
-        "normal",
-        "A B C D",
-        "letter of correct option 5 6 7 8 9",
-        "x",
-        "gross " * 9,
-        "\n" * 3,
-    ]
-    texts = [LONG + ending for ending in endings]
-    texts += [OTHER + "revenue", OTHER + "Answer with number only", "x", "normal anomalous 3", "profit " * 25]
-    return [ask(text, f"m{n}", new=5 + n % 4 * 3) for n, text in enumerate(texts)]
-
-
-def answers(
-    engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
-) -> dict[str, Completion]:
-    found = list(engine.generate(prompts, settings, never))
-    assert sorted(one.request_id for one in found) == sorted(prompt.request_id for prompt in prompts)
-    return {completion.request_id: completion for completion in found}
-
-
-def check_all(
-    tiny: Tiny, engine: Any, prompts: Sequence[Prompt], settings: GenerationSettings = GREEDY
-) -> dict[str, Completion]:
-    """Compare all answers with the reference; at most one in eight may split at a near-tie."""
-    found = answers(engine, prompts, settings)
-    held = [tiny.reference.check(prompt, found[prompt.request_id], settings) for prompt in prompts]
-    assert held.count(False) <= max(1, len(held) // 8), "too many near-ties to judge anything"
-    return found
 
 
 # ---- every architecture
@@ -170,11 +86,17 @@ def batches(draw: st.DrawFn) -> tuple[list[Prompt], int, int]:
     return prompts, draw(st.integers(1, 9)), draw(st.integers(0, len(prompts)))
 
 
+@pytest.mark.parametrize("min_saved", [SMALL, MIN_SAVED_TOKENS])
 @pytest.mark.parametrize("name", ["llama", "mistral-sliding", "gemma3"])
 @given(batch=batches(), stop_at=st.integers(0, 9), stop_length=st.integers(1, 3))
 @hypothesis_settings(max_examples=25, deadline=None, derandomize=True)
 def test_no_batch_order_prefix_limit_or_stop_changes_an_answer(
-    tinies: Tinies, name: str, batch: tuple[list[Prompt], int, int], stop_at: int, stop_length: int
+    tinies: Tinies,
+    name: str,
+    min_saved: int,
+    batch: tuple[list[Prompt], int, int],
+    stop_at: int,
+    stop_length: int,
 ) -> None:
     tiny = tinies(name)
     prompts, rows, cut = batch
@@ -184,8 +106,67 @@ def test_no_batch_order_prefix_limit_or_stop_changes_an_answer(
             replace(one, stop=(stop, "never said")) if n % 2 == 0 else one for n, one in enumerate(prompts)
         ]
     engine = tiny.engine(rows)
-    check_all(tiny, engine, prompts[:cut])
-    check_all(tiny, engine, prompts[cut:])  # what the first call left behind must not show
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_prefix, "MIN_SAVED_TOKENS", min_saved)
+        check_all(tiny, engine, prompts[:cut])
+        check_all(tiny, engine, prompts[cut:])  # what the first call left behind must not show
+
+
+def prefilled_tokens(engine: Any, prompts: Sequence[Prompt], patch: pytest.MonkeyPatch) -> int:
+    """Return how many tokens a call of an engine prefills."""
+    counted = 0
+    real = PackedModel.prefill
+
+    def prefill(packed: PackedModel, fills: Sequence[Fill]) -> Any:
+        nonlocal counted
+        counted += sum(len(fill.tokens) for fill in fills)
+        return real(packed, fills)
+
+    with patch.context() as counting:
+        counting.setattr(PackedModel, "prefill", prefill)
+        answers(engine, prompts)
+    return counted
+
+
+def test_a_playbook_is_prefilled_once_and_used_again_by_the_next_calls(
+    tinies: Tinies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tinies("llama")
+    engine = tiny.engine(rows=4)
+    prompts = [ask(LONG + word, f"a{n}", new=3) for n, word in enumerate(["1 2", "normal", "A ?", "x"])]
+    more = [ask(LONG + word, f"b{n}", new=3) for n, word in enumerate(["3 4", "gross", "B ?"])]
+    sizes = {one.request_id: len(tiny.reference.encode(one)) for one in [*prompts, *more]}
+    first = prefilled_tokens(engine, prompts, monkeypatch)
+    (root,) = engine._roots
+    own = sum(sizes[one.request_id] - len(root) for one in prompts)
+    assert first == len(root) + own < sum(sizes[one.request_id] for one in prompts) / 2
+    spent_s = engine.counters.shared_prefill_s
+    assert spent_s > 0
+    own = sum(sizes[one.request_id] - len(root) for one in more)
+    assert prefilled_tokens(engine, more, monkeypatch) == own
+    alone = ask(LONG + "letter", "alone", new=3)
+    assert prefilled_tokens(engine, [alone], monkeypatch) == len(tiny.reference.encode(alone)) - len(root)
+    assert engine.counters.shared_prefill_s < 1.1 * spent_s
+    check_all(tiny, engine, [*more, *prompts])
+
+
+def test_a_playbook_and_the_tables_below_it_are_each_prefilled_once(
+    tinies: Tinies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = tinies("gemma3")
+    prompts = [
+        ask(f"{LONG}{table}{question} ?", f"{table[:3]}{question}", new=4)
+        for table in (OTHER[:60], "profit " * 6, "C A C A C A 8 ")
+        for question in (1, 2, 3, 4)
+    ]
+    engine = tiny.engine(rows=3)
+    tree = prefix_tree([tiny.reference.encode(prompt) for prompt in prompts], (), SMALL)
+    assert {len(tree.path(prompt)) for prompt in range(len(prompts))} == {2}
+    own = sum(len(tiny.reference.encode(one)) - tree.shared(n) for n, one in enumerate(prompts))
+    nodes = sum(node.stop - node.start for node in tree.nodes)
+    assert prefilled_tokens(engine, prompts, monkeypatch) == own + nodes
+    check_all(tiny, tiny.engine(rows=3), prompts)
+    check_all(tiny, engine, prompts[::-1])
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])

@@ -10,7 +10,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from aceslm.metrics.accuracy import wilson_interval
 from aceslm.metrics.latency import latency_summary
-from aceslm.summary import PeakMemory, summarize
+from aceslm.summary import ShardCost, summarize
 from aceslm.tables import markdown
 
 PROTOTYPE = (
@@ -144,8 +144,18 @@ def test_steps_and_the_shared_cost_of_a_batch_have_their_means() -> None:
     assert summarize(label_rows())["prefill_ms"].isna().all()
 
 
+def test_rows_that_overlap_share_the_time_of_their_shard_prefixes_included() -> None:
+    rows = {"shard": ["x", "x", "y", None], "batch_size": [4, 4, 4, 2]}
+    row = summarize(label_rows(**rows), {"x": ShardCost(row_s=0.01), "y": ShardCost(row_s=0.03)}).iloc[0]
+    assert row["avg_latency_ms"] == 100
+    assert row["amortised_ms"] == pytest.approx((10 + 10 + 30 + 100 / 2) / 4)
+    assert row["samples_per_s"] == pytest.approx(1000 / 25)
+    batched = summarize(label_rows(**rows, batch_ms=200.0), {"x": ShardCost(row_s=0.01)}).iloc[0]
+    assert batched["amortised_ms"] == pytest.approx((50 + 50 + 50 + 100) / 4)
+
+
 def test_the_peak_memory_is_the_highest_of_a_groups_shards() -> None:
-    memory = {"x": PeakMemory(5, None), "y": PeakMemory(7, 3), "z": PeakMemory(99, 99)}
+    memory = {"x": ShardCost(5, None), "y": ShardCost(7, 3), "z": ShardCost(99, 99)}
     row = summarize(label_rows(shard=["x", "x", "y", None]), memory).iloc[0]
     assert (row["peak_memory_bytes"], row["accelerator_peak_bytes"]) == (7, 3)
     assert summarize(label_rows())["peak_memory_bytes"].isna().all()

@@ -7,11 +7,11 @@ for completion in engine.generate(prompts, settings):
 
 from __future__ import annotations
 
-from aceslm.engine.base import Engine, EngineInfo, never
+from aceslm.engine.base import Engine, EngineCounters, EngineInfo, never
 from aceslm.errors import ConfigError, nearest
 from aceslm.records import ModelSpec
 
-__all__ = ["Engine", "EngineInfo", "load_engine", "never"]
+__all__ = ["Engine", "EngineCounters", "EngineInfo", "load_engine", "never"]
 
 ENGINES = ("auto", "shared_prefix", "generate", "scripted")
 

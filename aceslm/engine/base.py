@@ -28,12 +28,28 @@ class EngineInfo:
     determinism: str
 
 
+@dataclass(frozen=True, slots=True)
+class EngineCounters:
+    """What an engine has spent and given up since it was made.
+
+    `shared_prefill_s` is the time of prefixes computed for several prompts at once; no completion's own times
+    hold it. `token_budget_fraction` is what memory errors have left of the tokens (or rows) at once.
+    """
+
+    shared_prefill_s: float = 0.0
+    token_budget_fraction: float = 1.0
+
+
 class Engine(Protocol):
     """Turns prompts into completions."""
 
     @property
     def info(self) -> EngineInfo:
         """What actually runs."""
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What has been spent and given up so far."""
 
     def generate(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 import transformers
 
-from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.devices import dtype_name
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.prompting import Prompter
@@ -37,6 +37,11 @@ class ContinuousEngine:
             footprint_bytes=loaded.footprint_bytes,
             determinism="batch-dependent: rows are packed with whatever else is waiting",
         )
+
+    @property
+    def counters(self) -> EngineCounters:
+        """Nothing is shared, nothing given up."""
+        return EngineCounters()
 
     def generate(
         self,

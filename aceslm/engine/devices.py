@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import torch
 from aceslm.errors import EngineError
 
 log = logging.getLogger(__name__)
+
+# The rest is for keys, values and activations.
+_WEIGHTS_SHARE = 0.8
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -107,6 +111,20 @@ def free_memory_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     return int(psutil.virtual_memory().available)
+
+
+def needs_several_devices(weights_bytes: int, free_bytes: Sequence[int]) -> bool:
+    """Return whether weights have to be spread: one of several devices would not hold them and its caches.
+
+    Args:
+        free_bytes: of each visible device, the one that would be used first.
+    """
+    return len(free_bytes) > 1 and weights_bytes > free_bytes[0] * _WEIGHTS_SHARE
+
+
+def free_cuda_bytes() -> list[int]:
+    """Return the free memory of every visible CUDA device."""
+    return [int(torch.cuda.mem_get_info(index)[0]) for index in range(torch.cuda.device_count())]
 
 
 def memory_error(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.devices import dtype_name, memory_error
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
@@ -34,6 +34,8 @@ class GenerateEngine:
         self._prompter = Prompter(loaded.tokenizer, loaded.spec)
         usual = batch_size or DEFAULT_BATCH_SIZE.get(loaded.device.type, 8)
         self._batch_size = max(1, int(usual * fraction))
+        self._usual = usual
+        self._smallest_fraction = fraction
         ends = loaded.eos_token_ids
         pad = loaded.tokenizer.pad_token_id
         self._pad = pad if pad is not None else (ends[0] if ends else 0)
@@ -49,6 +51,11 @@ class GenerateEngine:
             footprint_bytes=loaded.footprint_bytes,
             determinism=determinism(loaded),
         )
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What memory errors have left of the batch, at its smallest."""
+        return EngineCounters(token_budget_fraction=self._smallest_fraction)
 
     def generate(
         self,
@@ -117,6 +124,7 @@ class GenerateEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         smaller = min(size, len(batch)) // 2
+        self._smallest_fraction = min(self._smallest_fraction, max(smaller, 1) / self._usual)
         log.warning("out of memory with %d prompts at once; going on with %d", len(batch), max(smaller, 1))
         return smaller
 

@@ -15,7 +15,14 @@ import transformers
 from safetensors import SafetensorError
 
 from aceslm.default_model import embedded_folder
-from aceslm.engine.devices import choose_device, choose_dtype, dtype_name, follow_cores
+from aceslm.engine.devices import (
+    choose_device,
+    choose_dtype,
+    dtype_name,
+    follow_cores,
+    free_cuda_bytes,
+    needs_several_devices,
+)
 from aceslm.errors import EngineError, ModelUnavailable
 from aceslm.models import folder_digest, require_on_this_machine
 from aceslm.records import ModelSpec
@@ -133,11 +140,54 @@ def _weights(
     arguments: dict[str, Any] = {**common, "dtype": dtype}
     if quantization != "none":
         arguments["quantization_config"] = _quantization_config(quantization, dtype, device)
-        arguments["device_map"] = {"": device}
+    device_map = _device_map(place, common, quantization, dtype, device)
+    if device_map:
+        arguments["device_map"] = device_map
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = transformers.AutoModelForCausalLM.from_pretrained(place, **arguments)
-    return model if quantization != "none" else model.to(device)
+    return model if device_map else model.to(device)
+
+
+def _device_map(
+    place: str, common: dict[str, Any], quantization: str, dtype: torch.dtype, device: torch.device
+) -> Any:
+    """Return accelerate's `device_map`; None where the loaded model is moved as a whole.
+
+    It is `auto` for weights that one CUDA device does not hold, where there are several and none was asked
+    for by number.
+    """
+    whole = {"": device} if quantization != "none" else None
+    if device.type != "cuda" or device.index is not None:
+        return whole
+    free = free_cuda_bytes()
+    if len(free) < 2 or not needs_several_devices(weights_bytes(place, common, quantization, dtype), free):
+        return whole
+    log.info("the weights do not fit one device: accelerate spreads them over %d", len(free))
+    return "auto"
+
+
+def weights_bytes(place: str, common: dict[str, Any], quantization: str, dtype: torch.dtype) -> int:
+    """Return the memory that a model's weights will take, from its configuration alone.
+
+    Quantization leaves embeddings and the LM head as they are.
+    """
+    options = {name: value for name, value in common.items() if name != "use_safetensors"}
+    config = transformers.AutoConfig.from_pretrained(place, **options)
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(
+            config, trust_remote_code=common["trust_remote_code"]
+        )
+    layer_bytes = {"none": dtype.itemsize, "int8": 1.0, "nf4": 0.5}[quantization]
+    head = model.get_output_embeddings()
+    small = [
+        module.weight
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear) and module is not head
+    ]
+    quantized = sum(weight.numel() for weight in small)
+    total = sum(weight.numel() for weight in model.parameters())
+    return int(quantized * layer_bytes + (total - quantized) * dtype.itemsize)
 
 
 def _quantization_config(quantization: str, dtype: torch.dtype, device: torch.device) -> Any:

@@ -60,6 +60,7 @@ class _Group:
     depth: int
     parts: list[_Group | int]
     heads: int = 0  # how often the tokens of this group would be computed if it were no node
+    longest: int = 0  # tokens of the longest prompt
     kept: bool = False
 
 
@@ -79,9 +80,10 @@ def prefix_tree(
     arrays = [np.asarray(prompt, dtype=np.int64) for prompt in prompts]
     ranked = sorted(range(len(prompts)), key=lambda index: list(prompts[index]))
     common = [_common(arrays[a], arrays[b]) for a, b in pairwise(ranked)]
-    forest = _groups(ranked, common, [len(prompt) - 1 for prompt in prompts])
+    lengths = [len(prompt) for prompt in prompts]
+    forest = _groups(ranked, common, [length - 1 for length in lengths])
     for group in forest:
-        _keep(group, min_saved_tokens)
+        _keep(group, lengths, min_saved_tokens)
     return _Builder(arrays, [np.asarray(tokens, dtype=np.int64) for tokens in known], min_saved_tokens).build(
         forest
     )
@@ -116,7 +118,7 @@ def _groups(ranked: Sequence[int], common: Sequence[int], limits: Sequence[int])
     return stack[0].parts if stack else []
 
 
-def _keep(group: _Group | int, min_saved_tokens: int) -> None:
+def _keep(group: _Group | int, lengths: Sequence[int], min_saved_tokens: int) -> None:
     """Decide bottom-up which groups become nodes: a group passes its tokens on to its parts otherwise."""
     order: list[tuple[_Group, int]] = []
     stack = [(group, 0)]
@@ -128,6 +130,9 @@ def _keep(group: _Group | int, min_saved_tokens: int) -> None:
         stack.extend((part, current.depth) for part in current.parts)
     for current, above in reversed(order):
         current.heads = sum(1 if isinstance(part, int) or part.kept else part.heads for part in current.parts)
+        current.longest = max(
+            lengths[part] if isinstance(part, int) else part.longest for part in current.parts
+        )
         current.kept = (current.depth - above) * (current.heads - 1) >= min_saved_tokens
 
 
@@ -202,12 +207,5 @@ class _Builder:
         return part
 
     def _length(self, part: _Group | int) -> int:
-        """Return the longest prompt below a part."""
-        stack, longest = [part], 0
-        while stack:
-            current = stack.pop()
-            if isinstance(current, int):
-                longest = max(longest, len(self._prompts[current]))
-            else:
-                stack.extend(current.parts)
-        return longest
+        """Return the longest prompt of a part."""
+        return len(self._prompts[part]) if isinstance(part, int) else part.longest

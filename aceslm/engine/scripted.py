@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 from aceslm.digests import digest
-from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.errors import EngineError
 from aceslm.records import Completion, GenerationSettings, Prompt
 
@@ -38,6 +38,11 @@ class ScriptedEngine:
         self._delay_s = float(os.environ.get("ACESLM_SCRIPTED_DELAY_S", "0"))
         self._fail = os.environ.get("ACESLM_SCRIPTED_FAIL")
         self._raise = os.environ.get("ACESLM_SCRIPTED_RAISE")
+
+    @property
+    def counters(self) -> EngineCounters:
+        """Nothing is shared, nothing given up."""
+        return EngineCounters()
 
     def generate(
         self,

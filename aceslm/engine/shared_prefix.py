@@ -18,7 +18,7 @@ from dataclasses import replace
 import torch
 
 from aceslm.engine.attention import ATTENTION_NAME, register
-from aceslm.engine.base import EngineInfo, never
+from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
 from aceslm.engine.flight import Flight, Limits
@@ -55,8 +55,8 @@ class SharedPrefixEngine:
         self._grammars: Grammars | None = None
         self._roots: OrderedDict[tuple[int, ...], Block] = OrderedDict()
         self._batch_size = batch_size
-        self.memory_fraction = fraction
-        self.shared_prefill_s = 0.0
+        self._fraction = fraction
+        self._shared_prefill_s = 0.0
         device = loaded.device.type
         if device == "cpu":
             keep_freed_memory()
@@ -82,6 +82,12 @@ class SharedPrefixEngine:
             engine="shared_prefix",
             engine_effective="generate" if self._unsupported else "shared_prefix",
         )
+
+    @property
+    def counters(self) -> EngineCounters:
+        """What prefixes have cost, and what memory errors have left of the token budget."""
+        rest = self._reference.counters.token_budget_fraction
+        return EngineCounters(self._shared_prefill_s, min(self._fraction, rest))
 
     def generate(
         self,
@@ -130,18 +136,22 @@ class SharedPrefixEngine:
         grammars = self._grammars_for(requests)
         flight = Flight(self._packed, self._loaded, requests, tree, settings, grammars, self._limits())
         flight.adopt_roots(self._roots)
-        while flight.unfinished and not should_stop():
-            try:
-                finished = flight.step()
-            except EngineError:
-                raise
-            except Exception as error:
-                if not memory_error(error):
-                    raise EngineError(f"generation failed: {type(error).__name__}: {error}") from error
-                finished = self._after_memory_error(flight)
-            yield from finished
-        self.shared_prefill_s += flight.shared_prefill_s
+        try:
+            while flight.unfinished and not should_stop():
+                yield from self._step(flight)
+        finally:
+            self._shared_prefill_s += flight.shared_prefill_s
         self._keep_roots(flight)
+
+    def _step(self, flight: Flight) -> list[Completion]:
+        try:
+            return flight.step()
+        except EngineError:
+            raise
+        except Exception as error:
+            if not memory_error(error):
+                raise EngineError(f"generation failed: {type(error).__name__}: {error}") from error
+            return self._after_memory_error(flight)
 
     def _answer_alone(
         self, prompts: Sequence[Prompt], settings: GenerationSettings, should_stop: Callable[[], bool]
@@ -158,19 +168,19 @@ class SharedPrefixEngine:
         share = int(free_memory_bytes(self._loaded.device) * CACHE_SHARE)
         bytes_ = min(share, MAX_CACHE_BYTES.get(device, share))
         return Limits(
-            budget_tokens=max(1, int(bytes_ * self.memory_fraction) // max(1, self._token_bytes)),
-            max_slots=max(1, int((self._batch_size or MAX_SLOTS.get(device, 64)) * self.memory_fraction)),
+            budget_tokens=max(1, int(bytes_ * self._fraction) // max(1, self._token_bytes)),
+            max_slots=max(1, int((self._batch_size or MAX_SLOTS.get(device, 64)) * self._fraction)),
         )
 
     def _after_memory_error(self, flight: Flight) -> list[Completion]:
         """Halve the token budget and start the rows in flight again; a row that was alone fails."""
         self._roots.clear()
-        self.memory_fraction /= 2
+        self._fraction /= 2
         self._packed.pass_tokens = max(64, self._packed.pass_tokens // 2)
         failed = flight.start_again(self._limits())
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        log.warning("out of memory: going on with %.3g of the token budget", self.memory_fraction)
+        log.warning("out of memory: going on with %.3g of the token budget", self._fraction)
         return failed
 
     def _keep_roots(self, flight: Flight) -> None:

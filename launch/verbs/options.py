@@ -35,7 +35,9 @@ ProfileOption = Annotated[
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, help="Local worker processes; default: one a GPU, else one.")
 ]
-EngineOption = Annotated[str | None, typer.Option("--engine", help="auto, shared_prefix, generate or scripted.")]
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="shared_prefix (auto), generate, scripted.")
+]
 WaitOption = Annotated[bool, typer.Option("--wait", help="Stay until it is done (local runs always do).")]
 
 
