@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Sequence
 from itertools import takewhile
@@ -96,6 +97,10 @@ def test_the_keys_and_values_of_a_prefix_exist_once_however_many_rows_read_it(ti
     assert slots_many == 40 * 32 * TOKEN_BYTES
 
 
+def stores_alive() -> int:
+    return sum(type(one) is KVStore for one in gc.get_objects())
+
+
 def test_tables_below_a_playbook_are_dropped_with_their_last_row_and_the_playbook_is_kept(
     tinies: Tinies,
 ) -> None:
@@ -107,7 +112,15 @@ def test_tables_below_a_playbook_are_dropped_with_their_last_row_and_the_playboo
         for number, table in enumerate(tables)
         for row in range(4)
     ]
-    check_all(tiny, engine, prompts)
+    gc.collect()
+    before, alive = stores_alive(), []
+
+    def stop() -> bool:
+        alive.append(stores_alive() - before)
+        return False
+
+    assert len(list(engine.generate(prompts, GREEDY, stop))) == len(prompts)
+    assert max(alive) == 2  # the playbook and the table whose rows are in flight
     ids = [tiny.reference.encode(prompt) for prompt in prompts]
     (root,) = engine._roots
     assert all(root == one[: len(root)] for one in ids)

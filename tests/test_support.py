@@ -110,6 +110,16 @@ def test_attention_that_is_slightly_wrong_is_refused(
     assert loaded.model.config._attn_implementation == "sdpa"
 
 
+def test_a_window_longer_than_the_proof_is_proved_too(
+    tinies: Tinies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = loaded_model(tinies("mistral-sliding"))
+    for holder in (loaded.model.config, *(layer.self_attn for layer in loaded.model.model.layers)):
+        holder.sliding_window = 100
+    monkeypatch.setattr(attention, "_attention", no_window)
+    assert "logits differ by" in (proof(loaded) or "")
+
+
 @pytest.mark.parametrize(
     "wrong_merge",
     [
