@@ -142,7 +142,11 @@ class Flight:
 
     def _admit(self, indices: Sequence[int]) -> list[Completion]:
         """Prefill the nodes that are missing, then the rows; choose their first tokens."""
-        self._prefill_nodes(indices)
+        try:
+            self._prefill_nodes(indices)
+        except Exception:
+            self._queue.put_back(indices)  # they have no slot yet: start_again() would not find them
+            raise
         began_s = time.perf_counter()
         active = self._in_flight() + len(indices)
         fills, slots = [], []
