@@ -12,7 +12,7 @@ from aceslm.engine.drafts import Drafter
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.kv_cache import KVStore, SlotCache
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.packed import MIN_ROWS, DecodeRow, Fill, PackedModel
+from aceslm.engine.packed import DecodeRow, Fill, PackedModel
 from aceslm.engine.pass_plan import Block
 from aceslm.engine.prefixes import PrefixTree
 from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
@@ -66,6 +66,7 @@ class Flight:
         self._blocks: dict[int, Block] = {}
         self._rows: list[_Row | None] = []
         self._cache = self._new_cache()
+        self._fitted_for = len(self._queue)
         self.shared_prefill_s = 0.0
 
     @property
@@ -121,11 +122,11 @@ class Flight:
         return self._requests[index].need - self._tree.shared(index)
 
     def _shape(self) -> SlotShape:
-        """Return the slots for the rows that remain, at least MIN_ROWS of them."""
+        """Return the slots for the rows that remain, at least as many as a decode step is padded to."""
         needs = [self._own_need(index) for index in self._queue.waiting()]
         needs += [self._own_need(row.index) for row in self._rows if row is not None]
         shape = slot_shape(needs or [1], self._limits.budget_tokens, self._limits.max_slots)
-        return SlotShape(max(shape.slots, MIN_ROWS), shape.length)
+        return SlotShape(max(shape.slots, self._packed.min_rows), shape.length)
 
     def _new_cache(self) -> SlotCache:
         shape = self._shape()
@@ -133,8 +134,10 @@ class Flight:
 
     def _fit_cache(self) -> None:
         """Reshape the cache when the rows that remain are so short that twice as many fit."""
-        if not len(self._queue):
+        waiting = len(self._queue)
+        if waiting in (0, self._fitted_for):
             return
+        self._fitted_for = waiting
         shape = self._shape()
         if shape.slots >= 2 * self._cache.slots:
             self._compact()

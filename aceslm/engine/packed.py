@@ -15,8 +15,8 @@ from aceslm.engine.pieces import PieceKernels
 from aceslm.engine.prefill_plan import Earlier, PrefillPlan, Span, Write
 from aceslm.engine.schedule import Chunk, pack_passes
 
-# Fewer rows than this take another path through matrix products (on the CPU in fp32 the last bits differ).
-MIN_ROWS = 8
+# On the CPU fewer rows than this take another path through matrix products: in fp32 the last bits differ.
+MIN_CPU_ROWS = 8
 MIN_RUN, MAX_RUNS = 8, 4
 
 
@@ -58,6 +58,7 @@ class PackedModel:
         self._device = device
         self._kernels = kernels
         self.pass_tokens = pass_tokens
+        self.min_rows = MIN_CPU_ROWS if device.type == "cpu" else 1
 
     def prefill(self, fills: Sequence[Fill]) -> torch.Tensor:
         """Prefill; return the logits (len(fills), vocabulary) after each last token."""
@@ -71,7 +72,7 @@ class PackedModel:
     def decode(self, rows: Sequence[DecodeRow], cache: SlotCache) -> torch.Tensor:
         """Run one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
         wanted = sum(len(row.tokens) for row in rows)
-        padded = [*rows, *[_DUMMY] * (min(MIN_ROWS, cache.slots) - len(rows))]
+        padded = [*rows, *[_DUMMY] * (min(self.min_rows, cache.slots) - len(rows))]
         slots = [slot for slot, row in enumerate(padded) for _ in row.tokens]
         places = [row.stored + n for row in padded for n in range(len(row.tokens))]
         positions = [row.shared + row.stored + n for row in padded for n in range(len(row.tokens))]
@@ -133,10 +134,10 @@ class PackedModel:
             spans.append(Span(first, len(tokens), earlier))
             writes.append(Write(fill.target, fill.slot, chunk.start, first, len(tokens)))
             ends.append(len(tokens) - 1)
-        if len(tokens) < MIN_ROWS:
-            spans.append(Span(len(tokens), MIN_ROWS))
-            positions.extend([0] * (MIN_ROWS - len(tokens)))
-            tokens.extend([tokens[-1]] * (MIN_ROWS - len(tokens)))
+        if (missing := self.min_rows - len(tokens)) > 0:
+            spans.append(Span(len(tokens), self.min_rows))
+            positions.extend([0] * missing)
+            tokens.extend([tokens[-1]] * missing)
         plan = PrefillPlan(
             kernels=self._kernels,
             positions=torch.tensor(positions, device=self._device),

@@ -11,6 +11,7 @@ cannot express (see `support`) is answered by `generate`, and `info.engine_effec
 from __future__ import annotations
 
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -48,6 +49,7 @@ class SharedPrefixEngine:
     """Answers prompts in flight over shared prefixes."""
 
     def __init__(self, loaded: LoadedModel, batch_size: int | None = None, fraction: float = 1.0) -> None:
+        began_s = time.perf_counter()
         self._loaded = loaded
         self._reference = GenerateEngine(loaded, batch_size, fraction)
         self._own_attention = loaded.model.config._attn_implementation
@@ -81,6 +83,7 @@ class SharedPrefixEngine:
             self._reference.info,
             engine="shared_prefix",
             engine_effective="generate" if self._unsupported else "shared_prefix",
+            load_s=loaded.load_s + time.perf_counter() - began_s,
         )
 
     @property
