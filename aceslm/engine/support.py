@@ -24,8 +24,9 @@ from aceslm.engine.pass_plan import Block
 log = logging.getLogger(__name__)
 
 _PREFIX, _OWN, _STEPS, _WINDOW = 14, (9, 5), 4, 6
-# Relative difference of centred logits. Wrong attention differs by about 1; rounding by far less.
-_EXACT, _ROUNDED = 1e-3, 0.15
+# Relative difference of centred logits. Wrong attention differs by about 1; rounding by far less, except that
+# int8 rounds activations: one flip grows through the layers (0.32 was seen in fp32 on a model of 30 layers).
+_EXACT, _ROUNDED, _ROUNDED_INT8 = 1e-3, 0.15, 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,17 @@ def prove(loaded: LoadedModel, packed: PackedModel) -> tuple[str | None, int]:
             model.set_attn_implementation(own)
             return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", 0
     worst = max(_difference(got, whole[-_STEPS - 1 :]) for got, whole in zip(logits, wanted, strict=True))
-    exact = loaded.dtype == torch.float32 and loaded.quantization == "none"
-    if not worst <= (_EXACT if exact else _ROUNDED):
+    if not worst <= _tolerance(loaded):
         model.set_attn_implementation(own)
         return f"its logits differ by {worst:.2g} of their spread", 0
     log.debug("packed passes reproduce the model's own logits within %.2g of their spread", worst)
     return None, token_bytes
+
+
+def _tolerance(loaded: LoadedModel) -> float:
+    if loaded.quantization == "int8":
+        return _ROUNDED_INT8
+    return _EXACT if loaded.dtype == torch.float32 and loaded.quantization == "none" else _ROUNDED
 
 
 def head_dim(model: Any) -> int:
