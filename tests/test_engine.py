@@ -114,7 +114,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = answers(engine, [prompt(text) for text in QUESTIONS])
-    real, sizes = engine._model.generate, []
+    real, sizes = engine._loaded.model.generate, []
 
     def tight(input_ids: torch.Tensor, **arguments: Any) -> Any:
         sizes.append(len(input_ids))
@@ -122,7 +122,7 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return real(input_ids=input_ids, **arguments)
 
-    monkeypatch.setattr(engine._model, "generate", tight)
+    monkeypatch.setattr(engine._loaded.model, "generate", tight)
     found = answers(engine, [prompt(text) for text in QUESTIONS])
     assert sizes[:3] == [4, 2, 1]
     assert {k: v.token_ids for k, v in found.items()} == {k: v.token_ids for k, v in expected.items()}
@@ -131,14 +131,14 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
 def test_a_row_that_never_fits_is_an_error_row_and_the_others_go_on(
     engine: GenerateEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = engine._model.generate
+    real = engine._loaded.model.generate
 
     def tight(input_ids: torch.Tensor, **arguments: Any) -> Any:
         if input_ids.shape[1] > 60:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
         return real(input_ids=input_ids, **arguments)
 
-    monkeypatch.setattr(engine._model, "generate", tight)
+    monkeypatch.setattr(engine._loaded.model, "generate", tight)
     found = answers(engine, [prompt("option " * 60, "huge"), prompt("normal"), prompt("What is 1?")])
     assert "out of memory" in (found["huge"].error or "")
     assert found["normal"].error is None
@@ -149,7 +149,7 @@ def test_any_other_failure_breaks_the_run(engine: GenerateEngine, monkeypatch: p
     def broken(**_: Any) -> None:
         raise ValueError("bad weights")
 
-    monkeypatch.setattr(engine._model, "generate", broken)
+    monkeypatch.setattr(engine._loaded.model, "generate", broken)
     with pytest.raises(EngineError, match="ValueError: bad weights"):
         answers(engine, [prompt("normal")])
 

@@ -181,7 +181,7 @@ def test_an_out_of_memory_retry_starts_its_grammars_afresh(
 ) -> None:
     section = json.dumps({"enum": SECTIONS})
     expected = answers(engine, [prompt(f"r{n}", section) for n in range(4)])
-    real = engine._model.generate
+    real = engine._loaded.model.generate
 
     def tight(input_ids: torch.Tensor, **arguments: Any) -> Any:
         result = real(input_ids=input_ids, **arguments)
@@ -189,7 +189,7 @@ def test_an_out_of_memory_retry_starts_its_grammars_afresh(
             raise torch.OutOfMemoryError("CUDA out of memory")
         return result
 
-    monkeypatch.setattr(engine._model, "generate", tight)
+    monkeypatch.setattr(engine._loaded.model, "generate", tight)
     found = answers(engine, [prompt(f"r{n}", section) for n in range(4)])
     assert {k: v.text for k, v in found.items()} == {k: v.text for k, v in expected.items()}
 

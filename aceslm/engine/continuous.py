@@ -13,19 +13,16 @@ import transformers
 from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.devices import dtype_name
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.prompting import Prompter
+from aceslm.engine.model_engine import ModelEngine
 from aceslm.errors import EngineError
 from aceslm.records import Completion, GenerationSettings, Prompt
 
 
-class ContinuousEngine:
+class ContinuousEngine(ModelEngine):
     """`generate_batch` over all prompts at once; greedy only."""
 
     def __init__(self, loaded: LoadedModel) -> None:
-        self._model = loaded.model
-        self._ends = loaded.eos_token_ids
-        self._tokenizer = loaded.tokenizer
-        self._prompter = Prompter(loaded.tokenizer, loaded.spec)
+        super().__init__(loaded)
         self.info = EngineInfo(
             engine="continuous",
             engine_effective="continuous",
@@ -61,30 +58,22 @@ class ContinuousEngine:
                 return
             yield completion
 
-    def render(self, prompt: Prompt) -> str:
-        """Return the exact text that the model sees."""
-        return self._prompter.render(prompt)
-
-    def count_tokens(self, text: str) -> int:
-        """Return the length of a text in the model's own tokens."""
-        return self._prompter.count_tokens(text)
-
-    def close(self) -> None:
-        """Free the model's memory."""
-        self._model = None
-
     def _answer(self, prompts: Sequence[Prompt]) -> Iterator[Completion]:
         """Hand all prompts to a manager, each with its own limit, and collect until all are answered."""
         config = transformers.GenerationConfig(
-            do_sample=False, eos_token_id=-1, pad_token_id=self._ends[0] if self._ends else 0
+            do_sample=False,
+            eos_token_id=-1,
+            pad_token_id=self._loaded.eos_token_ids[0] if self._loaded.eos_token_ids else 0,
         )
         waiting: dict[str, Prompt] = {}
-        with self._model.continuous_batching_context_manager(generation_config=config, block=True) as manager:
+        with self._loaded.model.continuous_batching_context_manager(
+            generation_config=config, block=True
+        ) as manager:
             for prompt in prompts:
                 name = manager.add_request(
                     self._prompter.encode(prompt),
                     max_new_tokens=prompt.max_new_tokens,
-                    eos_token_id=-1 if prompt.ignore_eos else list(self._ends),
+                    eos_token_id=-1 if prompt.ignore_eos else list(self._loaded.eos_token_ids),
                 )
                 waiting[name] = prompt
             while waiting:
@@ -98,7 +87,7 @@ class ContinuousEngine:
         tokens = tuple(output.generated_tokens)
         return Completion(
             request_id=prompt.request_id,
-            text=str(self._tokenizer.decode(tokens, skip_special_tokens=True)),
+            text=str(self._loaded.tokenizer.decode(tokens, skip_special_tokens=True)),
             token_ids=tokens,
             finish_reason="length" if len(tokens) >= prompt.max_new_tokens else "stop",
             error=output.error,

@@ -15,7 +15,7 @@ from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.devices import dtype_name, memory_error
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.prompting import Prompter
+from aceslm.engine.model_engine import ModelEngine
 from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
 from aceslm.errors import EngineError
 from aceslm.records import Completion, GenerationSettings, Prompt
@@ -25,13 +25,11 @@ log = logging.getLogger(__name__)
 DEFAULT_BATCH_SIZE = {"cpu": 32, "cuda": 32, "mps": 8}
 
 
-class GenerateEngine:
+class GenerateEngine(ModelEngine):
     """Left-padded batches through transformers `generate`; halves the batch when memory runs out."""
 
     def __init__(self, loaded: LoadedModel, batch_size: int | None = None, fraction: float = 1.0) -> None:
-        self._model = loaded.model
-        self._loaded = loaded
-        self._prompter = Prompter(loaded.tokenizer, loaded.spec)
+        super().__init__(loaded)
         usual = batch_size or DEFAULT_BATCH_SIZE.get(loaded.device.type, 8)
         self._batch_size = max(1, int(usual * fraction))
         self._usual = usual
@@ -39,7 +37,6 @@ class GenerateEngine:
         ends = loaded.eos_token_ids
         pad = loaded.tokenizer.pad_token_id
         self._pad = pad if pad is not None else (ends[0] if ends else 0)
-        self._grammars: Grammars | None = None
         self.info = EngineInfo(
             engine="generate",
             engine_effective="generate",
@@ -97,28 +94,6 @@ class GenerateEngine:
             waiting = waiting[len(batch) :]
             yield from finished
 
-    def render(self, prompt: Prompt) -> str:
-        """Return the exact text that the model sees."""
-        return self._prompter.render(prompt)
-
-    def count_tokens(self, text: str) -> int:
-        """Return the length of a text in the model's own tokens."""
-        return self._prompter.count_tokens(text)
-
-    def close(self) -> None:
-        """Free the model's memory."""
-        self._model = None
-        self._loaded = None  # type: ignore[assignment]
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-
-    def _grammars_for(self, batch: Sequence[Request]) -> Grammars | None:
-        """Return the model's grammars, made for the first batch that needs them."""
-        if self._grammars is None and any(request.prompt.json_schema for request in batch):
-            width = self._model.config.get_text_config().vocab_size
-            self._grammars = Grammars(self._loaded.tokenizer, width)
-        return self._grammars
-
     def _after_memory_error(self, batch: Sequence[Request], size: int) -> int:
         """Free what can be freed and return the next batch size; 0 when one row alone does not fit."""
         if torch.cuda.is_available():
@@ -142,7 +117,7 @@ class GenerateEngine:
         device = self._loaded.device
         grammars = self._grammars_for(batch)
         watch = _Watch(batch, self._loaded, settings, should_stop, grammars)
-        self._model.generate(
+        self._loaded.model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
             max_new_tokens=max(request.prompt.max_new_tokens for request in batch),

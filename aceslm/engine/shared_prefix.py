@@ -24,13 +24,12 @@ from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
 from aceslm.engine.flight import Flight, Limits
 from aceslm.engine.generate import GenerateEngine
-from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
+from aceslm.engine.model_engine import ModelEngine
 from aceslm.engine.packed import PackedModel
 from aceslm.engine.pass_plan import Block
 from aceslm.engine.pieces import choose_kernels
 from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
-from aceslm.engine.prompting import Prompter
 from aceslm.engine.replies import Request
 from aceslm.engine.support import head_dim, prove
 from aceslm.errors import EngineError
@@ -45,16 +44,14 @@ CACHE_SHARE = 0.5  # of the device's free memory, for the keys and values of row
 MAX_CACHE_BYTES = {"cpu": 4 * 2**30}
 
 
-class SharedPrefixEngine:
+class SharedPrefixEngine(ModelEngine):
     """Answers prompts in flight over shared prefixes."""
 
     def __init__(self, loaded: LoadedModel, batch_size: int | None = None, fraction: float = 1.0) -> None:
         began_s = time.perf_counter()
-        self._loaded = loaded
+        super().__init__(loaded)
         self._reference = GenerateEngine(loaded, batch_size, fraction)
         self._own_attention = loaded.model.config._attn_implementation
-        self._prompter = Prompter(loaded.tokenizer, loaded.spec)
-        self._grammars: Grammars | None = None
         self._roots: OrderedDict[tuple[int, ...], Block] = OrderedDict()
         self._batch_size = batch_size
         self._fraction = fraction
@@ -115,20 +112,12 @@ class SharedPrefixEngine:
         if alone and not should_stop():
             yield from self._answer_alone(alone, settings, should_stop)
 
-    def render(self, prompt: Prompt) -> str:
-        """Return the exact text that the model sees."""
-        return self._prompter.render(prompt)
-
-    def count_tokens(self, text: str) -> int:
-        """Return the length of a text in the model's own tokens."""
-        return self._prompter.count_tokens(text)
-
     def close(self) -> None:
         """Free the model's memory and the prefixes."""
         self._roots.clear()
         self._packed = None  # type: ignore[assignment]
-        self._loaded = None  # type: ignore[assignment]
         self._reference.close()
+        super().close()
 
     def _answer(
         self, requests: Sequence[Request], settings: GenerationSettings, should_stop: Callable[[], bool]
@@ -193,9 +182,3 @@ class SharedPrefixEngine:
             self._roots.move_to_end(tokens)
         while len(self._roots) > KEPT_ROOTS:
             self._roots.popitem(last=False)
-
-    def _grammars_for(self, requests: Sequence[Request]) -> Grammars | None:
-        if self._grammars is None and any(request.prompt.json_schema for request in requests):
-            width = self._loaded.model.config.get_text_config().vocab_size
-            self._grammars = Grammars(self._loaded.tokenizer, width)
-        return self._grammars
