@@ -47,7 +47,7 @@ class Recording(ScriptedEngine):
 
 
 def task(folder: Path, seed: int = 0) -> Path:
-    """12 questions in contexts of two; golds are words that stand nowhere else."""
+    """12 questions in contexts of two; golds stand nowhere else; with a seed the engine often says them."""
     golds = random.Random(seed).sample(range(100_000, 999_999), 12)
     rows = [
         {
@@ -55,7 +55,7 @@ def task(folder: Path, seed: int = 0) -> Path:
             "question": f"Which column label number {n} is the total?",
             "context": f"Table {n // 2}.",
             "context_id": f"c{n // 2}",
-            "answer": f"gold{golds[n]}word",
+            "answer": "freight costs fell" if seed else f"gold{golds[n]}word",
             "answer_type": "span",
         }
         for n in range(12)
@@ -124,7 +124,7 @@ def test_without_labels_the_golds_change_no_prompt_no_playbook_and_no_prediction
     assert told[0] == told[1]
     lessons = [
         [
-            [bullet.text for bullet in codec.load(path).bullets]
+            [(bullet.text, bullet.helpful, bullet.harmful) for bullet in codec.load(path).bullets]
             for path in sorted(run.root.glob("playbooks/*/v*[0-9].jsonl"))
         ]
         for run in (first, second)
@@ -132,6 +132,7 @@ def test_without_labels_the_golds_change_no_prompt_no_playbook_and_no_prediction
     assert lessons[0] == lessons[1]
     assert lessons[0][-1]
     assert rows(first)["pred"].tolist() == rows(second)["pred"].tolist()
+    assert rows(second)["correct"].sum() > 0, "else the golds would not have mattered anyway"
 
 
 def test_the_playbook_is_the_same_for_a_whole_round_and_grows_between_rounds(tmp_path: Path) -> None:
@@ -203,6 +204,8 @@ def test_a_round_that_was_cut_anywhere_is_recomputed_byte_for_byte(
             run(cut, ScriptedEngine())
     assert run(cut, ScriptedEngine(), "j2") is Outcome.DONE
     assert len(versions(whole)) == 7
+    (done,) = cut.shards.glob("*.done.json")
+    assert json.loads(done.read_text())["duplicates"] == 0
     assert versions(cut) == versions(whole)
     pd.testing.assert_frame_equal(rows(cut), rows(whole))
 
@@ -227,6 +230,16 @@ def test_a_stop_in_the_middle_of_a_round_loses_only_that_round(tmp_path: Path) -
     assert len([batch for batch in again.batches if batch[0].json_schema is None]) < 6
     assert versions(cut) == versions(whole)
     pd.testing.assert_frame_equal(rows(cut), rows(whole))
+
+
+def test_lessons_wait_for_the_round_that_curates(tmp_path: Path) -> None:
+    paths = evolved(tmp_path, epochs=1, curate_every=3)
+    *early, last = [codec.loads(text.decode(), name) for name, text in versions(paths).items()]
+    assert not any(one.bullets for one in early)
+    sources = {unit for bullet in last.bullets for unit in bullet.source_units}
+    frame = rows(paths)
+    first_round = set(frame[frame["playbook_version"] == 0]["unit_id"])
+    assert sources & first_round
 
 
 def test_a_shard_says_what_each_role_cost_and_how_many_replies_could_not_be_read(tmp_path: Path) -> None:
