@@ -89,6 +89,10 @@ class RunPaths:
     def prompts(self, shard_id: str) -> Path:
         return self.root / "prompts" / f"{shard_id}.parquet"
 
+    def playbooks(self, adaptation: str) -> Path:
+        """Return the folder of one evolution: its versions, role calls and state."""
+        return self.root / "playbooks" / adaptation
+
     @property
     def lock(self) -> Path:
         return self.root / ".lock"

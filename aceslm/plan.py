@@ -17,6 +17,9 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from aceslm import tasks as task_types
+from aceslm.ace.playbook import Playbook
+from aceslm.ace.roles import role_digest
+from aceslm.ace_config import AceConfig
 from aceslm.config import GridConfig
 from aceslm.digests import digest
 from aceslm.errors import ConfigError, RunError
@@ -80,7 +83,10 @@ def next_plan(
         wanted = wanted_ranges(len(by_digest[cell.task_digest].sample_ids), cell.epochs, grid.limit)
         covered = [part for plan in earlier for shard in shards_of(plan, cell) for part in shard.ranges]
         size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
-        pieces = chunks(subtract(wanted, covered), size) if size else []
+        missing = subtract(wanted, covered)
+        pieces = chunks(missing, size) if size else []
+        if cell.mode == "ace":  # each round needs the one before: one shard
+            pieces = [missing] if missing else []
         shards += [
             Shard(f"c{index:03d}-p{number:02d}-{n:04d}", cell.cell_id, ranges)
             for n, ranges in enumerate(pieces)
@@ -184,7 +190,7 @@ def _cell(
 ) -> Cell:
     generation = grid.generation.settings()
     dtype = model.dtype if grid.dtype == "auto" else grid.dtype
-    identity = {
+    identity: dict[str, Any] = {
         "model": [model.revision] if model.source == "folder" else [model.model_id, model.revision],
         "chat_template_args": dict(model.chat_template_args),
         "context_window": model.context_window,  # what is longer becomes a row with an error
@@ -198,6 +204,10 @@ def _cell(
         "mode": mode,
         "seed": seed,
     }
+    evolves = mode == "ace"
+    ace = grid.ace.model_dump(mode="json") if evolves else {}
+    if evolves:  # order and number of the samples decide what is learnt
+        identity["ace"] = [ace, role_digest(), Playbook().digest, task.sample_ids[: grid.limit]]
     parts = [model.name.rstrip("/").rsplit("/", 1)[-1], quantization, task.task_name, mode, f"s{seed}"]
     slug = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")[:80]
     return Cell(
@@ -211,19 +221,33 @@ def _cell(
         task_digest=task.task_digest,
         mode=mode,
         seed=seed,
-        epochs=1,
+        epochs=grid.ace.epochs if evolves else 1,
         generation=generation,
+        ace=ace,
     )
 
 
 def _refuse_unavailable(grid: GridConfig) -> None:
-    ace = [mode for mode in grid.modes if mode.startswith("ace")]
-    if ace:
-        raise ConfigError(f"mode '{ace[0]}' is not available yet (available: baseline, scaffold)")
+    missing = [mode for mode in grid.modes if mode in {"ace_frozen", "ace_shuffled"}]
+    if missing:
+        raise ConfigError(f"mode '{missing[0]}' is not available yet (available: baseline, scaffold, ace)")
+    if "ace" in grid.modes:
+        _refuse_unavailable_ace(grid.ace)
     if len(grid.seeds) > 1 and grid.generation.temperature == 0:
         raise ConfigError(
             f"seeds {list(grid.seeds)} under greedy decoding would be copies of one result: "
             "give one seed, or set generation.temperature above 0"
+        )
+
+
+def _refuse_unavailable_ace(ace: AceConfig) -> None:
+    defaults = AceConfig()
+    for key in ("reflector_model", "curator_model", "playbook", "gate", "candidates", "workers"):
+        if getattr(ace, key) != getattr(defaults, key):
+            raise ConfigError(f"key 'ace.{key}' is not available yet: leave it out")
+    if not ace.labels and ace.reflect == "wrong":
+        raise ConfigError(
+            "ace.reflect 'wrong' needs gold answers: with ace.labels false say --set ace.reflect=all"
         )
 
 

@@ -91,6 +91,7 @@ class Cell:
     seed: int
     epochs: int
     generation: GenerationSettings
+    ace: Mapping[str, Any] = field(default_factory=dict)  # the `ace:` section, for modes that evolve
 
     def unit(self, sample_id: str, epoch: int) -> Unit:
         """Return the unit of one sample in one epoch of this cell."""

@@ -24,13 +24,17 @@ class Work:
     samples: Mapping[str, Sample]
 
 
-def prompt_for(cell: Cell, sample: Sample, unit: Unit) -> Prompt:
-    """Build the prompt of one unit. It never holds the gold answer."""
-    playbook = None if cell.mode == "baseline" else ""
+def prompt_for(cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "") -> Prompt:
+    """Build the prompt of one unit. It never holds the gold answer.
+
+    Args:
+        playbook: the rendered playbook; the baseline has none.
+        retrieved: bullets ranked by this question.
+    """
     limit = cell.generation.max_new_tokens or task_types.DEFAULT_MAX_NEW_TOKENS[sample.answer_type]
     return Prompt(
         request_id=digest(unit.unit_id, "generator", 0, 0),
-        messages=task_types.build_messages(sample, playbook),
+        messages=task_types.build_messages(sample, None if cell.mode == "baseline" else playbook, retrieved),
         max_new_tokens=limit,
         stop=cell.generation.stop,
     )

@@ -19,6 +19,7 @@ from aceslm.data import read_snapshot
 from aceslm.digests import digest
 from aceslm.engine import Engine
 from aceslm.errors import EngineError
+from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolved_prompts, overhead
 from aceslm.parts import PartWriter, finished_units, publish_shard
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import unit_at
@@ -86,15 +87,25 @@ def run_shard(
         return Outcome.ALREADY_DONE
     if stop():
         return Outcome.STOPPED
-    with attempt_on(paths, shard.shard_id, name) as attempt:
+    cell = plan.cell(shard.cell_id)
+    with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell):
         work = _work(paths, plan, shard, name)
+        evolves = work.cell.mode == "ace"
+        if evolves and name.rank:  # rounds follow one another: there is nothing to share out
+            return Outcome.PARTLY_DONE
+        if evolves:
+            discard_uncommitted(work)
+            num_ranks = 1
         finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
         mine = work.units[name.rank :: num_ranks]
         pending = [unit for unit in mine if unit.unit_id not in finished]
         engine = engine_for(work.cell)
         attempt.note(engine=_engine_facts(engine))
         started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
-        complete = _generate(work, pending, engine, attempt, policy or FlushPolicy(), stop)
+        if evolves:
+            complete = answer_by_rounds(work, engine, attempt, stop)
+        else:
+            complete = _generate(work, pending, engine, attempt, policy or FlushPolicy(), stop)
         timings = {
             "load_s": engine.info.load_s,
             "generate_s": time.perf_counter() - started,
@@ -104,13 +115,15 @@ def run_shard(
             "peak_memory_bytes": peak_memory_bytes(),
             "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
         }
+        if evolves:
+            timings |= overhead(work)
         attempt.note(timings=timings)
         if not complete and not paths.done(shard.shard_id).exists():
             attempt.outcome = stop.reason or "unknown"
             return Outcome.STOPPED
         if num_ranks > 1 and not _all_answered(work):
             return Outcome.PARTLY_DONE
-        prompts = (_prompt_text(engine, work, unit) for unit in work.units)
+        prompts = evolved_prompts(work, engine) if evolves else _prompt_texts(engine, work)
         publish_shard(paths, work.cell, shard, [unit.unit_id for unit in work.units], prompts, timings)
     return Outcome.DONE
 
@@ -236,9 +249,10 @@ class _PromptDigests:
         return digest(self.engine.render(self.prompts[request_id]))
 
 
-def _prompt_text(engine: Engine, work: Work, unit: Unit) -> tuple[str, str]:
-    text = engine.render(prompt_for(work.cell, work.samples[unit.sample_id], unit))
-    return digest(text), text
+def _prompt_texts(engine: Engine, work: Work) -> Iterator[tuple[str, str]]:
+    for unit in work.units:
+        text = engine.render(prompt_for(work.cell, work.samples[unit.sample_id], unit))
+        yield digest(text), text
 
 
 def _accelerator_peak_bytes(engine: Engine) -> int | None:

@@ -157,14 +157,15 @@ def _is_stale(path: Path, owner: dict[str, Any]) -> bool:
 
 
 def process_alive(pid: int) -> bool:
-    """Return whether a process with this id lives on this host."""
+    """Return whether a process with this id lives on this host; one that only waits to be reaped does not."""
+    import psutil
+
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
+    except psutil.AccessDenied:
         return True
-    return True
 
 
 def _owner(path: Path) -> dict[str, Any]:

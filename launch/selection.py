@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from aceslm.errors import UsageError, nearest
 from aceslm.parts import finished_units
 from aceslm.paths import RunPaths
 from aceslm.plan import load_plans, save_plan, unfinished, unit_at
-from aceslm.records import Shard
+from aceslm.records import Cell, Shard
 from aceslm.status import run_status
 from aceslm.store import locked
 from launch.ledger import intents
@@ -41,6 +41,18 @@ def choose_shards(paths: RunPaths, *, failed: bool, missing: bool, names: Sequen
     return open_shards
 
 
+def refuse_ace_on_slurm(cells: Iterable[Cell]) -> None:
+    """Refuse what runs locally only.
+
+    Raises:
+        UsageError: a cell evolves a playbook.
+    """
+    if any(cell.mode == "ace" for cell in cells):
+        raise UsageError(
+            "mode 'ace' on Slurm is not available yet: run it with --cluster local, or leave it out"
+        )
+
+
 def split_shards(paths: RunPaths, shards: Sequence[Shard], pieces: int) -> list[Shard]:
     """Add a plan that spreads the unanswered units of `shards` over `pieces` new shards each.
 
@@ -56,6 +68,8 @@ def split_shards(paths: RunPaths, shards: Sequence[Shard], pieces: int) -> list[
             if shard.shard_id in queued:
                 continue
             cell = plans[0].cell(shard.cell_id)
+            if cell.mode == "ace":
+                raise UsageError(f"shard {shard.shard_id} cannot be split: its rounds follow one another")
             sample_ids = plans[-1].task(cell.task_digest).sample_ids
             units = {unit_at(cell, sample_ids, index).unit_id: index for index in shard.indices()}
             finished = finished_units(paths, shard.shard_id, set(units))

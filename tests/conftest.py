@@ -102,3 +102,17 @@ def only_run(folder: Path) -> Path:
     """Return the single run directory below `folder`/results."""
     (run,) = [path for path in (folder / "results").iterdir() if path.is_dir()]
     return run
+
+
+@pytest.fixture(scope="session")
+def prestaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Fetch the embedded model once; `$ACESLM_CACHE`, where set, is used as it is."""
+    from aceslm.models import prestage_model
+
+    given = os.environ.get("ACESLM_CACHE")
+    if given is None:
+        os.environ["ACESLM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    prestage_model("smollm2-135m-gguf", report=lambda _: None)
+    yield
+    if given is None:
+        del os.environ["ACESLM_CACHE"]

@@ -91,10 +91,10 @@ WRONG: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
     "negative limit": (grid(GRID + "limit: -1"), SUBMIT, 2, "key 'limit': "),
     "unknown mode": (grid(GRID.replace("baseline", "basline")), SUBMIT, 2, "did you mean 'baseline'?"),
     "mode not available": (
-        grid(GRID.replace("baseline", "ace")),
+        grid(GRID.replace("baseline", "ace_frozen")),
         SUBMIT,
         2,
-        "mode 'ace' is not available yet",
+        "mode 'ace_frozen' is not available yet",
     ),
     "unknown quantization": (grid(GRID + "quantization: [int4]"), SUBMIT, 2, "'int4' is not one of them"),
     "repeated value": (grid(GRID + "seeds: [1, 1]"), SUBMIT, 2, "key 'seeds': 1 is listed twice"),

@@ -13,6 +13,7 @@ import pytest
 import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
+from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.engine import Engine, load_engine, never
 from aceslm.engine.grammar import Grammars, _pack, _unpack
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
@@ -266,6 +267,13 @@ def test_json_is_compact(grammars: Grammars) -> None:
     assert allowed(grammars, matcher) == [END]
 
 
+@pytest.mark.parametrize("schema", [REFLECTOR_JSON, CURATOR_JSON], ids=["reflector", "curator"])
+def test_schemas_with_several_patterns_compile(grammars: Grammars, schema: str) -> None:
+    first, second = (grammars.matcher(schema, (1,)) for _ in range(2))
+    logits = torch.zeros(2, WIDTH)
+    assert torch.isinf(grammars.mask(logits, [first, second])).any()
+
+
 def test_bits_pack_in_the_order_of_the_tokens() -> None:
     flags = torch.rand(70) < 0.5
     words = _pack(flags)
@@ -342,6 +350,7 @@ def test_noise_in_a_batch_equals_the_noise_of_each_request() -> None:
 
 
 @pytest.mark.real_model
+@pytest.mark.usefixtures("prestaged")
 def test_smollm2_writes_valid_deltas_sixteen_times() -> None:
     realistic = json.loads(DELTAS)
     realistic["properties"]["deltas"]["maxItems"] = 3

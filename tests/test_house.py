@@ -39,6 +39,7 @@ FLOORS: dict[str, int] = {
     "aceslm.summary": 3,
     "aceslm.rows": 3,
     "aceslm.tables": 3,
+    "aceslm.evolving": 4,
     "aceslm.shard": 4,
     "aceslm.merge": 4,
     "aceslm.status": 4,

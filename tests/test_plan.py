@@ -184,3 +184,23 @@ def test_a_gap_in_the_plans_is_an_error(tmp_path: Path) -> None:
     save_plan(paths, replace(plan, number=2))
     with pytest.raises(RunError, match=r"0001\.json is missing"):
         load_plans(paths)
+
+
+@pytest.mark.parametrize("ace", [{"epochs": 2}, {"round_size": 3}, {"retrieve_top_k": 1}, {"capacity": 9}])
+def test_ace_settings_change_the_cells_that_evolve_and_no_other(ace: dict[str, object]) -> None:
+    assert one_cell(modes=["ace"], ace=ace).cell_id != one_cell(modes=["ace"]).cell_id
+    assert one_cell(ace=ace).cell_id == one_cell().cell_id
+
+
+def test_what_the_roles_are_told_is_part_of_an_evolving_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = one_cell(modes=["ace"]).cell_id, one_cell().cell_id
+    monkeypatch.setattr("aceslm.ace.role_prompts.ROLE_PROMPT_VERSION", "other")
+    assert one_cell(modes=["ace"]).cell_id != before[0]
+    assert one_cell().cell_id == before[1]
+
+
+def test_an_evolving_cell_is_one_shard_over_all_epochs() -> None:
+    wanted = grid(modes=["ace"], limit=4, shard_size=2, ace={"epochs": 2})
+    plan = next_plan(wanted, expand(wanted, [MODEL], [TASK]), [TASK], [])
+    assert plan is not None
+    assert [shard.ranges for shard in plan.shards] == [((0, 4), (10, 14))]

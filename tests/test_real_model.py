@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -21,19 +20,7 @@ from aceslm.models import prestage_model, resolve_model
 from aceslm.records import GenerationSettings, Message, Prompt
 from aceslm.tasks import build_messages
 
-pytestmark = pytest.mark.real_model
-
-
-@pytest.fixture(scope="session", autouse=True)
-def prestaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Fetch the model once; `$ACESLM_CACHE`, where set, is used as it is."""
-    given = os.environ.get("ACESLM_CACHE")
-    if given is None:
-        os.environ["ACESLM_CACHE"] = str(tmp_path_factory.mktemp("cache"))
-    prestage_model("smollm2-135m-gguf", report=lambda _: None)
-    yield
-    if given is None:
-        del os.environ["ACESLM_CACHE"]
+pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("prestaged")]
 
 
 def ask(text: str, **options: str) -> str:

@@ -24,7 +24,7 @@ from aceslm.engine.devices import available_cores
 from aceslm.engine.schema import check_bounded
 from aceslm.errors import EngineError
 
-_CACHE_BYTES = 512 * 2**20  # compiled schemas kept; one takes about 2 MB per 100 characters of strings
+_KEPT_SCHEMAS = 64  # one takes about 2 MB per 100 characters of strings
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")
 _CONTROL = re.compile(rb"[\x00-\x1f]")
 
@@ -66,7 +66,9 @@ class Grammars:
             texts, vocab_type=xgrammar.VocabType.RAW, vocab_size=vocab_size, stop_token_ids=[]
         )
         cores = available_cores()
-        self._compiler = xgrammar.GrammarCompiler(info, max_threads=cores, cache_limit_bytes=_CACHE_BYTES)
+        # With its own cache on, 0.2.8 fails on a schema that has two different patterns.
+        self._compiler = xgrammar.GrammarCompiler(info, max_threads=cores, cache_enabled=False)
+        self._compiled: dict[str, Any] = {}
         self._filler = xgrammar.BatchGrammarMatcher(max_threads=cores)
         # UTF-8 has no surrogates (RFC 3629), but xgrammar 0.2.8 takes their bytes; decoded, each would become
         # three replacement characters. ED is harmless unless A0 to BF follows.
@@ -87,20 +89,28 @@ class Grammars:
         Raises:
             EngineError: the schema is not JSON, has no bound somewhere, or does not compile.
         """
-        check_bounded(json_schema)
+        compiled = self._compile(json_schema)
         xgrammar = _xgrammar()
-        try:
-            compiled = self._compiler.compile_json_schema(
-                json_schema, any_whitespace=False, separators=(",", ":")
-            )
-        except RuntimeError as error:
-            reason = re.sub(r"^\[.*?\] \S+: ", "", str(error)).strip().splitlines()[0]
-            raise EngineError(f"JSON schema: {reason}") from None
         ends = [token for token in end_tokens if token < self._vocab_size]
         inner = xgrammar.GrammarMatcher(
             compiled, override_stop_tokens=ends or None, terminate_without_stop_token=not ends
         )
         return Matcher(inner, self._surrogate_starts)
+
+    def _compile(self, json_schema: str) -> Any:
+        """Return a schema's compiled grammar, kept since its first use."""
+        if json_schema not in self._compiled:
+            check_bounded(json_schema)
+            if len(self._compiled) >= _KEPT_SCHEMAS:
+                self._compiled.pop(next(iter(self._compiled)))
+            try:
+                self._compiled[json_schema] = self._compiler.compile_json_schema(
+                    json_schema, any_whitespace=False, separators=(",", ":")
+                )
+            except RuntimeError as error:
+                reason = re.sub(r"^\[.*?\] \S+: ", "", str(error)).strip().splitlines()[0]
+                raise EngineError(f"JSON schema: {reason}") from None
+        return self._compiled[json_schema]
 
     def mask(self, logits: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch.Tensor:
         """Return logits with -inf for every token that a row's grammar does not allow next.

@@ -7,16 +7,19 @@ become error rows), `ACESLM_SCRIPTED_RAISE` (a prompt that holds this text break
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from aceslm.digests import digest
 from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.errors import EngineError
 from aceslm.records import Completion, GenerationSettings, Prompt
 
+_LESSON_WORDS = "check compare read copy match column row unit year label total reading".split()
 _WORDS = ("normal", "anomalous", "Retail", "32", "7.7", "freight costs fell")
 
 
@@ -88,7 +91,31 @@ class ScriptedEngine:
     def _answer(self, prompt: Prompt, text: str, settings: GenerationSettings) -> str:
         # Greedy: the text alone decides. Sampled: the request id too, as noise is keyed by it.
         key = digest(text, prompt.request_id if settings.temperature else "", settings.temperature)
+        if prompt.json_schema is not None:
+            return json.dumps(_conforming(json.loads(prompt.json_schema), key))
         options = re.findall(r"^([A-Z])\. ", text, re.MULTILINE)
         if options:
             return f"The answer is ({options[int(key, 16) % len(options)]})."
         return _WORDS[int(key, 16) % len(_WORDS)]
+
+
+def _conforming(schema: Mapping[str, Any], key: str) -> Any:
+    """Return a value that follows a role's schema, chosen by `key`: ids b1 to b9, lessons of plain words."""
+    number = int(key, 16)
+    if "anyOf" in schema:
+        return _conforming(schema["anyOf"][number % len(schema["anyOf"])], key)
+    if "const" in schema:
+        return schema["const"]
+    if schema["type"] == "array":
+        count = min(max(schema["minItems"], number % 4), schema["maxItems"])
+        return [_conforming(schema["items"], digest(key, n)) for n in range(count)]
+    if schema["type"] == "object":
+        return {name: _conforming(one, digest(key, name)) for name, one in schema["properties"].items()}
+    return _text(schema["pattern"], key)
+
+
+def _text(pattern: str, key: str) -> str:
+    words = [_LESSON_WORDS[int(digest(key, n), 16) % len(_LESSON_WORDS)] for n in range(6)]
+    if pattern.startswith("^b"):
+        return f"b{1 + int(key, 16) % 9}"
+    return words[0] if pattern.startswith("^[a-z]") else " ".join(words)

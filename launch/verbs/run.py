@@ -27,7 +27,7 @@ def run(
     domain: Annotated[
         str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
     ] = None,
-    mode: Annotated[str, typer.Option(help="baseline or scaffold.")] = "baseline",
+    mode: Annotated[str, typer.Option(help="baseline, scaffold or ace.")] = "baseline",
     limit: LimitOption = None,
     quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",
     seed: Annotated[
