@@ -286,7 +286,10 @@ def test_require_clean_refuses_uncommitted_changes(
     assert "uncommitted changes" in refused.err
 
 
-def test_doctor_prints_a_line_a_check_with_the_fix(aceslm: Command) -> None:
+def test_doctor_prints_a_line_a_check_with_the_fix(
+    aceslm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACESLM_CACHE", str(tmp_path / "empty"))
     result = aceslm("doctor")
     names = [line.split()[1] for line in result.out.splitlines()]
     assert names[:4] == ["python", "torch", "cores", "bitsandbytes"]
