@@ -88,11 +88,11 @@ def run_shard(
     if stop():
         return Outcome.STOPPED
     cell = plan.cell(shard.cell_id)
+    evolves = cell.mode == "ace"
+    if evolves and name.rank:  # rounds follow one another: there is nothing to share out
+        return Outcome.PARTLY_DONE
     with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell):
         work = _work(paths, plan, shard, name)
-        evolves = work.cell.mode == "ace"
-        if evolves and name.rank:  # rounds follow one another: there is nothing to share out
-            return Outcome.PARTLY_DONE
         if evolves:
             discard_uncommitted(work)
             num_ranks = 1
