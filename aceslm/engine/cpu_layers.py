@@ -2,8 +2,8 @@
 
 `F.linear` lays its weights out anew at every call; weights reordered once for small batches save that (decode
 and prefill take about half the time in matrix products). A gated MLP computes its activation and product
-inside the matrix products. Each replaced module first has to reproduce the original on random input; what does
-not stays as it is. The arithmetic is the same, its rounding may differ.
+inside the matrix products. Each replaced module first has to reproduce the original on random input; what
+does not stays as it is. The arithmetic is the same, its rounding may differ.
 """
 
 from __future__ import annotations
