@@ -149,3 +149,10 @@ def test_help_is_wrapped_by_the_terminal_not_by_the_source(
         "never computed twice, and what is queued or running is not submitted again."
         in aceslm("submit", "--help").out
     )
+
+
+def test_run_in_mode_ace_never_pools_answers_before_and_after_learning(aceslm: Command) -> None:
+    result = aceslm("run", "--model-id", "scripted", "--task-name", "medqa_tiny", "--mode", "ace")
+    assert result.status == 0, result.err
+    told = re.findall(r"(epoch \d(?: \(seen\))?): accuracy \d\.\d{3} \(\d/3\)", result.out)
+    assert told == ["epoch 0", "epoch 1 (seen)", "epoch 2 (seen)"]

@@ -91,8 +91,8 @@ def run(
     rows = _rows(prepared, limit)
     if output_path is not None:
         _export(rows, output_path)
-    correct, n = int(rows["correct"].sum()), len(rows)
-    say(f"accuracy {correct / n:.3f} ({correct}/{n})  mean latency {rows['latency_ms'].mean():.1f} ms")
+    for line in _accuracies(rows):
+        say(line)
     say(f"rows: {output_path or paths.results}   run: {paths.root}")
 
 
@@ -131,6 +131,17 @@ def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:
     frame = read_results(prepared.paths.results).to_pandas()
     chosen: pd.DataFrame = frame[frame["sample_id"].isin(wanted)].reset_index(drop=True)
     return chosen
+
+
+def _accuracies(rows: pd.DataFrame) -> list[str]:
+    """Return a line an epoch: from the second on a playbook has learnt from the same samples."""
+    lines = []
+    for epoch, group in rows.groupby("epoch"):
+        correct, n = int(group["correct"].sum()), len(group)
+        which = f"epoch {epoch}{' (seen)' if group['seen'].eq(True).any() else ''}: "
+        line = f"accuracy {correct / n:.3f} ({correct}/{n})  mean latency {group['latency_ms'].mean():.1f} ms"
+        lines.append((which if rows["epoch"].nunique() > 1 else "") + line)
+    return lines
 
 
 def _check_output(path: Path | None) -> None:
