@@ -19,6 +19,7 @@ class AceConfig(BaseModel):
         labels: the Reflector sees gold answers of samples that were scored; false: no gold in any prompt.
         reflector_model, curator_model: model of a role; null is the cell's own.
         playbook: file of the initial playbook; null starts empty.
+        adapt_samples, validate_samples: only the first so many of the split; null takes all.
         capacity: most bullets shown.
         token_budget: most tokens of the rendered playbook, in the model's own tokens.
         dedup_similarity: bullets at least this alike are one.
@@ -45,6 +46,8 @@ class AceConfig(BaseModel):
     reflector_model: str | None = Field(default=None, min_length=1)
     curator_model: str | None = Field(default=None, min_length=1)
     playbook: str | None = Field(default=None, min_length=1)
+    adapt_samples: int | None = Field(default=None, ge=1)
+    validate_samples: int | None = Field(default=None, ge=1)
     capacity: int = Field(default=64, ge=1, le=2000)
     token_budget: int = Field(default=1024, ge=32, le=131_072)
     dedup_similarity: float = Field(default=0.9, ge=0.5, le=1.0)

@@ -56,7 +56,7 @@ def alone(paths: RunPaths, cell: Cell) -> Iterator[None]:
     Raises:
         Locked: another worker evolves this playbook.
     """
-    if cell.mode != "ace":
+    if not cell.evolves:
         yield
         return
     folder = paths.playbooks(cell.cell_id)
@@ -89,7 +89,7 @@ def answer_by_rounds(work: Work, engine: Engine, attempt: Attempt, stop: Callabl
             played = play_round(evolution, playbook, one.work, pending, curate=curate, scored=one.scored)
         except Stopped:
             return False
-        state = _commit(work, engine, played, state)
+        state = _commit(work, engine, played, state, is_last=one.number == len(planned))
         playbook = played.playbook
         generated += len(one.work)
         attempt.note(rows_done=done + generated)
@@ -144,6 +144,24 @@ def evolved_prompts(work: Work, engine: Engine) -> Iterator[tuple[str, str]]:
             yield digest(text), text
 
 
+def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:
+    """Return the playbook that an evolution ended with; None while it has not ended.
+
+    Raises:
+        CorruptRun: the version is not the one that `state.json` names.
+    """
+    folder = paths.playbooks(cell.cell_id)
+    if not (folder / "state.json").exists():
+        return None
+    state = read_json(folder / "state.json")
+    if not state.get("ended"):
+        return None
+    playbook = codec.load(folder / f"v{state['round']:04d}.jsonl")
+    if playbook.digest != state["playbook_digest"]:
+        raise CorruptRun(f"{folder}: the last version is not the playbook that state.json names; restore it")
+    return playbook
+
+
 def overhead(work: Work) -> dict[str, Any]:
     """Return what evolving cost so far: seconds, calls and unreadable replies of each role.
 
@@ -165,7 +183,9 @@ def overhead(work: Work) -> dict[str, Any]:
     }
 
 
-def _commit(work: Work, engine: Engine, played: Played, state: Mapping[str, Any]) -> dict[str, Any]:
+def _commit(
+    work: Work, engine: Engine, played: Played, state: Mapping[str, Any], *, is_last: bool
+) -> dict[str, Any]:
     """Write one round: rows, calls, version, and `state.json` last."""
     number = played.playbook.version
     folder = _folder(work)
@@ -183,6 +203,7 @@ def _commit(work: Work, engine: Engine, played: Played, state: Mapping[str, Any]
     spent = state["role_s"]
     after = {
         "round": number,
+        "ended": is_last,
         "epoch": played.answers[0].unit.epoch,
         "next_number": played.playbook.next_number,
         "playbook_digest": played.playbook.digest,

@@ -21,7 +21,7 @@ from aceslm.errors import CorruptRun
 from aceslm.records import Record
 from aceslm.store import replacing
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 2000
 
 _SCALARS: dict[Any, pa.DataType] = {

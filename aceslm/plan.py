@@ -85,7 +85,7 @@ def next_plan(
         size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
         missing = subtract(wanted, covered)
         pieces = chunks(missing, size) if size else []
-        if cell.mode == "ace":  # each round needs the one before: one shard
+        if cell.evolves:  # each round needs the one before: one shard
             pieces = [missing] if missing else []
         shards += [
             Shard(f"c{index:03d}-p{number:02d}-{n:04d}", cell.cell_id, ranges)

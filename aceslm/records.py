@@ -77,7 +77,18 @@ class GenerationSettings:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One point of the grid. `cell_id` is a readable slug plus the digest of all that decides the results."""
+    """One point of the grid. `cell_id` is a readable slug plus the digest of all that decides the results.
+
+    An adaptation is a cell too: mode `ace` on the `adapt` split, whose rows never enter an accuracy.
+
+    Attributes:
+        variant: label of the `variants:` entry that `ace` comes from.
+        adaptation: cell whose final playbook the prompts carry; "" where there is none.
+        donor: cell whose final playbook's bullets stand in for those of `adaptation` (`ace_shuffled`).
+        validate_digest: task table of the `validate` split, for the gate and candidates.
+        initial_playbook: digest of the playbook that the evolution starts with, or that is carried as it is.
+        role_models: role -> model, for roles that do not use the cell's own.
+    """
 
     cell_id: str
     model: ModelSpec
@@ -91,7 +102,18 @@ class Cell:
     seed: int
     epochs: int
     generation: GenerationSettings
-    ace: Mapping[str, Any] = field(default_factory=dict)  # the `ace:` section, for modes that evolve
+    ace: Mapping[str, Any] = field(default_factory=dict)  # the `ace:` section, for modes with a playbook
+    variant: str = ""
+    adaptation: str = ""
+    donor: str = ""
+    validate_digest: str = ""
+    initial_playbook: str = ""
+    role_models: Mapping[str, ModelSpec] = field(default_factory=dict)
+
+    @property
+    def evolves(self) -> bool:
+        """Whether answering this cell changes its playbook (an adaptation, or mode `ace`)."""
+        return self.mode == "ace"
 
     def unit(self, sample_id: str, epoch: int) -> Unit:
         """Return the unit of one sample in one epoch of this cell."""
@@ -114,13 +136,21 @@ class Shard:
 
     `ranges` are half-open intervals over the cell's units in epoch-major order; an ordinary shard has one,
     a shard that covers what others left over may have several. `replaces` names shards whose unfinished
-    units this one took over: they need not finish any more, their parts still count.
+    units this one took over: they need not finish any more, their parts still count. `needs` names shards
+    that must have ended before this one starts.
+
+    `step` is `answer`, `evolve` (rounds that change the playbook) or `merge` (no units: combines what the
+    workers of one epoch made). `epoch` and `worker` are set where several workers evolve one playbook.
     """
 
     shard_id: str
     cell_id: str
     ranges: tuple[tuple[int, int], ...]
     replaces: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    step: str = "answer"
+    epoch: int | None = None
+    worker: int | None = None
 
     @property
     def num_units(self) -> int:
@@ -137,7 +167,7 @@ class TaskTable:
     """The samples of one task as planned: ids in order, and the snapshot that holds them.
 
     `sample_ids` has every sample of the split, also those beyond a `limit`: unit indices do not move when
-    the limit grows.
+    the limit grows. `context_ids` has each sample's context in the same order ("" for none).
     """
 
     task_name: str
@@ -145,6 +175,7 @@ class TaskTable:
     domain: str
     split: str
     sample_ids: tuple[str, ...]
+    context_ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,3 +312,4 @@ class Record:
     seen: bool | None = None
     energy_j: float | None = None
     attempt: str = ""
+    variant: str | None = None

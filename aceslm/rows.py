@@ -14,7 +14,10 @@ from aceslm.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one shard needs, looked up once: its units in order and their samples."""
+    """What one shard needs, looked up once: its units in order and their samples.
+
+    `validate` holds the samples that the gate and candidates may be scored on.
+    """
 
     paths: RunPaths
     cell: Cell
@@ -22,6 +25,7 @@ class Work:
     attempt: AttemptName
     units: tuple[Unit, ...]
     samples: Mapping[str, Sample]
+    validate: tuple[Sample, ...] = ()
 
 
 def prompt_for(cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "") -> Prompt:
@@ -97,4 +101,5 @@ def record_of(work: Work, unit: Unit, completion: Completion, engine: Engine, pr
         batch_ms=completion.batch_ms,
         min_margin=completion.min_margin,
         attempt=str(work.attempt),
+        variant=cell.variant or None,
     )

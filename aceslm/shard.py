@@ -88,7 +88,7 @@ def run_shard(
     if stop():
         return Outcome.STOPPED
     cell = plan.cell(shard.cell_id)
-    evolves = cell.mode == "ace"
+    evolves = cell.evolves
     if evolves and name.rank:  # rounds follow one another: there is nothing to share out
         return Outcome.PARTLY_DONE
     with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell):

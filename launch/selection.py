@@ -68,7 +68,7 @@ def split_shards(paths: RunPaths, shards: Sequence[Shard], pieces: int) -> list[
             if shard.shard_id in queued:
                 continue
             cell = plans[0].cell(shard.cell_id)
-            if cell.mode == "ace":
+            if cell.evolves:
                 raise UsageError(f"shard {shard.shard_id} cannot be split: its rounds follow one another")
             sample_ids = plans[-1].task(cell.task_digest).sample_ids
             units = {unit_at(cell, sample_ids, index).unit_id: index for index in shard.indices()}
