@@ -20,6 +20,7 @@ class AceConfig(BaseModel):
         reflector_model, curator_model: model of a role; null is the cell's own.
         playbook: file of the initial playbook; null starts empty.
         adapt_samples, validate_samples: only the first so many of the split; null takes all.
+        frozen_playbook: file of a finished playbook that `ace_frozen` carries, instead of adapting one.
         capacity: most bullets shown.
         token_budget: most tokens of the rendered playbook, in the model's own tokens.
         dedup_similarity: bullets at least this alike are one.
@@ -46,6 +47,7 @@ class AceConfig(BaseModel):
     reflector_model: str | None = Field(default=None, min_length=1)
     curator_model: str | None = Field(default=None, min_length=1)
     playbook: str | None = Field(default=None, min_length=1)
+    frozen_playbook: str | None = Field(default=None, min_length=1)
     adapt_samples: int | None = Field(default=None, ge=1)
     validate_samples: int | None = Field(default=None, ge=1)
     capacity: int = Field(default=64, ge=1, le=2000)
@@ -67,4 +69,6 @@ class AceConfig(BaseModel):
             raise ValueError(
                 f"retrieve_top_k {self.retrieve_top_k} is more than the capacity of {self.capacity} bullets"
             )
+        if not self.labels and self.reflect == "wrong":
+            raise ValueError("reflect 'wrong' needs gold answers: with labels false say reflect: all")
         return self

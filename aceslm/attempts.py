@@ -27,7 +27,7 @@ from typing import Any
 
 from aceslm import __version__
 from aceslm.digests import digest, file_sha256
-from aceslm.errors import DataError, ModelUnavailable
+from aceslm.errors import DataError, ModelUnavailable, UpstreamMissing
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.store import create_json, read_json, write_json
 
@@ -151,6 +151,8 @@ def failure_class(error: BaseException) -> str:
     """
     if isinstance(error, DataError | ModelUnavailable):
         return "data"
+    if isinstance(error, UpstreamMissing):
+        return "upstream"
     if isinstance(error, KeyboardInterrupt):
         return "cancelled"
     if isinstance(error, MemoryError) or _says_out_of_memory(error):

@@ -30,7 +30,8 @@ _PLACE = ["model_id", "quantization", "task_name"]
 class Comparison:
     """Treatment minus reference in one place of the grid.
 
-    `epoch` is the treatment's. `holm_p` is adjusted over all comparisons of the same table.
+    `treatment` is a mode, with the variant of its settings where a grid compares several; `epoch` is its
+    own. `holm_p` is adjusted over all comparisons of the same table.
     """
 
     model_id: str
@@ -62,7 +63,7 @@ class ComparisonTable:
 
 
 def compare_modes(frame: pd.DataFrame, *, greedy: bool = True) -> ComparisonTable:
-    """Compare every mode with its reference, within each model, quantization, task and epoch.
+    """Compare every mode and variant with its reference, within each model, quantization, task and epoch.
 
     Rows of the `adapt` split and rows without a sample id do not enter; failed rows count as wrong. Samples
     that only one side has are left out of the pairing and named in the notes.
@@ -91,9 +92,10 @@ def _corrected(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 def _comparisons(treated: pd.DataFrame, others: pd.DataFrame, notes: list[str]) -> Iterator[Comparison]:
     """Yield the comparisons of one place: each mode and epoch of `treated` with its reference in `others`."""
     modes = set(others["mode"])
-    for _, treatment in treated.groupby(["mode", "epoch"], sort=False):
+    for _, treatment in treated.groupby(["mode", "variant", "epoch"], sort=False):
         place = treatment.iloc[0]
         mode, epoch = str(place["mode"]), int(place["epoch"])
+        label = f"{mode} ({place['variant']})" if place["variant"] else mode
         name = _reference(mode, modes)
         if name is None:
             continue
@@ -101,14 +103,14 @@ def _comparisons(treated: pd.DataFrame, others: pd.DataFrame, notes: list[str]) 
         # A mode that learns nothing may have fewer epochs: its first is the reference then.
         epochs = set(reference["epoch"])
         reference = reference[reference["epoch"] == (epoch if epoch in epochs else min(epochs))]
-        result = _paired(treatment, reference, f"{_where(treatment)} {mode} and {name}", notes)
+        result = _paired(treatment, reference, f"{_where(treatment)} {label} and {name}", notes)
         if result is not None:
             yield Comparison(
                 model_id=str(place["model_id"]),
                 quantization=str(place["quantization"]),
                 task_name=str(place["task_name"]),
                 epoch=epoch,
-                treatment=mode,
+                treatment=label,
                 reference=name,
                 result=result,
             )
@@ -145,7 +147,7 @@ def _distinct(place: pd.DataFrame, notes: list[str], *, greedy: bool) -> pd.Data
     import pandas as pd
 
     kept = [place.iloc[:0]]
-    for (mode, _), group in place.groupby(["mode", "epoch"], sort=False):
+    for (mode, _, _), group in place.groupby(["mode", "variant", "epoch"], sort=False):
         if group.duplicated(["sample_id", "seed"]).any():
             notes.append(
                 f"{_where(group)} {mode}: not compared, the same samples are there more than once: "

@@ -12,16 +12,18 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from aceslm.ace_config import AceConfig
 from aceslm.errors import ConfigError, nearest
 from aceslm.records import GenerationSettings
+from aceslm.yaml_files import parse, read_yaml
 
-Mode = Literal["baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled"]
+Mode = Literal["baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"]
+PLAYBOOK_MODES = frozenset({"ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"})
 Quantization = Literal["none", "int8", "nf4"]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 AnswerType = Literal["choice", "number", "span", "label"]
@@ -55,6 +57,21 @@ class ResourcesConfig(_Strict):
     time_min: int | None = Field(default=None, ge=1)
 
 
+class Variant(_Strict):
+    """One of several `ace:` settings that a grid compares: `ace` holds the keys that differ.
+
+    `seeds` are those of the grid that it is run with; null takes all.
+    """
+
+    label: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$|^$")
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+    ace: dict[str, Any] = {}
+
+    def settings(self, base: AceConfig) -> AceConfig:
+        """Return the grid's `ace:` with this variant's keys."""
+        return AceConfig.model_validate({**base.model_dump(), **self.ace}) if self.ace else base
+
+
 class GridConfig(_Strict):
     """One grid: models x quantization x tasks x modes x seeds. Only the first three keys are required."""
 
@@ -72,6 +89,7 @@ class GridConfig(_Strict):
     engine: Literal["auto", "shared_prefix", "generate", "scripted"] = "auto"
     generation: GenerationConfig = GenerationConfig()
     ace: AceConfig = AceConfig()
+    variants: tuple[Variant, ...] = ()
     resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("models", "tasks", "modes", "seeds", "quantization")
@@ -81,6 +99,26 @@ class GridConfig(_Strict):
         if repeated:
             raise ValueError(f"{', '.join(repeated)} is listed twice")
         return values
+
+    @model_validator(mode="after")
+    def _sound_variants(self) -> Self:
+        labels = [variant.label for variant in self.variants]
+        if "" in labels or len(set(labels)) < len(labels):
+            raise ValueError("each entry of 'variants' needs a label of its own")
+        for variant in self.variants:
+            try:
+                parse(AceConfig, {**self.ace.model_dump(), **variant.ace}, f"variant '{variant.label}'")
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+            if unknown := set(variant.seeds or ()) - set(self.seeds):
+                raise ValueError(
+                    f"variant '{variant.label}' has seed {min(unknown)}, which is not among the grid's seeds"
+                )
+        return self
+
+    def ace_settings(self) -> tuple[AceConfig, ...]:
+        """Return the `ace:` settings of this grid, one for each variant."""
+        return tuple(variant.settings(self.ace) for variant in self.variants) or (self.ace,)
 
 
 class ModelResources(_Strict):
@@ -227,62 +265,9 @@ def cluster_profile(name: str) -> ClusterProfile:
     return parse(ClusterProfile, read_yaml(path), path)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML mapping; say file and line when it is broken."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        raise ConfigError(f"{path}: {reason}{_similar_files(path)}") from None
-    try:
-        raw = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not valid YAML: {getattr(error, 'problem', error)}") from None
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: expected `key: value` lines, found {type(raw).__name__}")
-    return raw
-
-
-def parse(model: type[_Model], raw: Any, where: Path | str, prefix: str = "") -> _Model:
-    """Validate `raw` as `model`; the first few faults become one ConfigError."""
-    try:
-        return model.model_validate(raw)
-    except ValidationError as error:
-        faults = [_fault(model, fault, prefix) for fault in error.errors()]
-        shown = "; ".join(faults[:4]) + (f"; and {len(faults) - 4} more" if len(faults) > 4 else "")
-        raise ConfigError(f"{where}: {shown}") from None
-
-
 def _registry(file_name: str, model: type[_Model]) -> dict[str, _Model]:
     path = repository_root() / "configs" / file_name
     return {name: parse(model, entry, path, prefix=name) for name, entry in read_yaml(path).items()}
-
-
-def _fault(model: type[BaseModel], fault: Mapping[str, Any], prefix: str) -> str:
-    location = list(fault["loc"])
-    key = ".".join(str(part) for part in ([prefix] if prefix else []) + location)
-    if fault["type"] == "extra_forbidden":
-        known = _fields_at(model, location[:-1])
-        return f"unknown key '{key}'{nearest(str(location[-1]), known)}"
-    if fault["type"] == "missing":
-        return f"key '{key}' is missing"
-    if fault["type"] == "literal_error":
-        known = [
-            word.strip().strip("'") for word in fault["ctx"]["expected"].replace(" or ", ", ").split(",")
-        ]
-        return f"key '{key}': '{fault['input']}' is not one of them{nearest(str(fault['input']), known)}"
-    message = fault["msg"].removeprefix("Value error, ")
-    return f"key '{key}': {message} (got {fault['input']!r})"
-
-
-def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    for part in location:
-        annotation = model.model_fields[part].annotation if part in model.model_fields else None
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return list(model.model_fields)
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
@@ -300,9 +285,3 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"--set {override}: '{parent}' holds a value, not keys")
     node[last] = value
-
-
-def _similar_files(path: Path) -> str:
-    if not path.parent.is_dir():
-        return ""
-    return nearest(path.name, [found.name for found in path.parent.glob("*.yaml")])

@@ -8,6 +8,7 @@
         ├── ModelUnavailable   a model that is neither cached nor reachable, or does not load
         ├── EngineError        generation cannot go on (a single bad row is data, not an error)
         ├── RunError           a run directory that is not what it should be
+        │   ├── UpstreamMissing  the playbook that a shard carries does not exist yet
         │   ├── IncompleteRun  shards are missing: says which, and what to type
         │   ├── CorruptRun     stored bytes differ from their checksum
         │   └── MixedRun       commit, engine or dtype changed within one run
@@ -57,6 +58,10 @@ class EngineError(WorkError):
 
 class RunError(WorkError):
     """A run directory is not what it should be."""
+
+
+class UpstreamMissing(RunError):
+    """The playbook that a shard's prompts carry has not ended evolving."""
 
 
 class IncompleteRun(RunError):

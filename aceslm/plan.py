@@ -1,30 +1,26 @@
-"""Configuration and samples -> Plan: cells, shards, and what is still to be planned.
+"""Cells and samples -> Plan: shards, and what is still to be planned.
 
     cells = expand(grid, models, tasks)
-    plan = next_plan(grid, cells, tasks, earlier=load_plans(paths))
+    plan = next_plan(grid, cells, tables, earlier=load_plans(paths))
 
 Pure but for `load_plans` and `save_plan`. A plan is written once and never changed: a larger limit or a
-split adds a further plan over the units that no earlier one covers.
+split adds a further plan over the units that no earlier one covers. What must come before a shard stands in
+its `needs`: the evolution of the playbook that it carries, or the epoch before.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
-from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from aceslm import tasks as task_types
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.roles import role_digest
 from aceslm.ace_config import AceConfig
+from aceslm.cells import is_adaptation
 from aceslm.config import GridConfig
-from aceslm.digests import digest
 from aceslm.errors import ConfigError, RunError
 from aceslm.paths import RunPaths
-from aceslm.records import Cell, ModelSpec, Plan, Shard, TaskTable, Unit
+from aceslm.records import Cell, Plan, Shard, TaskTable, Unit
 from aceslm.store import create_json, read_json
 
 if TYPE_CHECKING:
@@ -34,32 +30,6 @@ DEFAULT_SHARD_SIZE = 64
 MAX_SHARDS = 4000  # more entries than this in one folder make a parallel file system slow
 
 Ranges = tuple[tuple[int, int], ...]
-
-
-def expand(grid: GridConfig, models: Sequence[ModelSpec], tasks: Sequence[TaskTable]) -> tuple[Cell, ...]:
-    """Return the cells of a grid in order: model, quantization, task, mode, seed.
-
-    Raises:
-        ConfigError: a mode is not available, seeds would only copy results, or a cell comes twice.
-    """
-    _refuse_unavailable(grid)
-    cells: dict[str, Cell] = {}
-    for model, quantization, task, mode, seed in product(
-        models, grid.quantization, tasks, grid.modes, grid.seeds
-    ):
-        cell = _cell(grid, model, quantization, task, mode, seed)
-        if cell.cell_id in cells:
-            raise ConfigError(
-                f"model '{model.name}' on task '{task.task_name}' is in this grid twice under two names "
-                f"(the other model name is '{cells[cell.cell_id].model.name}'): list it once"
-            )
-        cells[cell.cell_id] = cell
-    return tuple(cells.values())
-
-
-def run_digest(cells: Iterable[Cell]) -> str:
-    """Return the digest that names a run: over its cells, in any order."""
-    return digest(sorted(cell.cell_id for cell in cells), length=8)
 
 
 def next_plan(
@@ -78,18 +48,22 @@ def next_plan(
     number = len(earlier) + 1
     ordered = earlier[0].cells if earlier else tuple(cells)
     by_digest = {task.task_digest: task for task in tasks}
+    before = [shard for plan in earlier for shard in plan.shards]
     shards: list[Shard] = []
     for index, cell in enumerate(ordered):
-        wanted = wanted_ranges(len(by_digest[cell.task_digest].sample_ids), cell.epochs, grid.limit)
-        covered = [part for plan in earlier for shard in shards_of(plan, cell) for part in shard.ranges]
-        size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
+        table = by_digest[cell.task_digest]
+        wanted = wanted_ranges(len(table.sample_ids), cell.epochs, _limit(cell, grid))
+        covered = [part for shard in before if shard.cell_id == cell.cell_id for part in shard.ranges]
         missing = subtract(wanted, covered)
-        pieces = chunks(missing, size) if size else []
-        if cell.evolves:  # each round needs the one before: one shard
-            pieces = [missing] if missing else []
+        name = f"c{index:03d}-p{number:02d}"
+        if cell.evolves:  # each round needs the one before: one shard, or one a worker and epoch
+            shards += _evolving_shards(name, cell, table, missing)
+            continue
+        size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
+        needs = _carried_from(cell, [*before, *shards])
         shards += [
-            Shard(f"c{index:03d}-p{number:02d}-{n:04d}", cell.cell_id, ranges)
-            for n, ranges in enumerate(pieces)
+            Shard(f"{name}-{n:04d}", cell.cell_id, ranges, needs=needs)
+            for n, ranges in enumerate(chunks(missing, size) if size else [])
         ]
     if not shards:
         return None
@@ -99,6 +73,105 @@ def next_plan(
             f"this grid makes {len(shards):,} shards, more than {MAX_SHARDS:,}: --set shard_size={size}"
         )
     return Plan(number, grid.name, ordered, tuple(shards), tuple(tasks), resources or {})
+
+
+def _limit(cell: Cell, grid: GridConfig) -> int | None:
+    return AceConfig.model_validate(cell.ace).adapt_samples if is_adaptation(cell) else grid.limit
+
+
+def _carried_from(cell: Cell, shards: Iterable[Shard]) -> tuple[str, ...]:
+    """Return the shards that end the evolutions whose playbooks a cell carries."""
+    sources = {cell.adaptation, cell.donor} - {""}
+    ends: dict[str, str] = {}
+    for shard in shards:
+        if shard.cell_id in sources and (shard.step == "merge" or shard.worker is None):
+            ends[shard.cell_id] = shard.shard_id  # the last one: an evolution's shards stand in order
+    return tuple(sorted(ends.values()))
+
+
+def _evolving_shards(name: str, cell: Cell, table: TaskTable, missing: Ranges) -> list[Shard]:
+    """Return one shard over all rounds; with K workers K shards an epoch, and one that merges them.
+
+    An epoch's workers need the merge of the epoch before, a merge needs its workers.
+    """
+    if not missing:
+        return []
+    workers = AceConfig.model_validate(cell.ace).workers
+    if workers == 1:
+        return [Shard(f"{name}-0000", cell.cell_id, missing, step="evolve")]
+    made: list[Shard] = []
+    needs: tuple[str, ...] = ()
+    for epoch, (start, stop) in enumerate(_epochs(missing, len(table.sample_ids))):
+        offset = epoch * len(table.sample_ids)
+        dealt = deal([_context(table, index - offset) for index in range(start, stop)], workers)
+        members = [
+            Shard(
+                f"{name}-e{epoch + 1:02d}w{worker + 1:02d}",
+                cell.cell_id,
+                as_ranges(start + position for position in positions),
+                needs=needs,
+                step="evolve",
+                epoch=epoch,
+                worker=worker,
+            )
+            for worker, positions in enumerate(dealt)
+            if positions
+        ]
+        merge = Shard(
+            f"{name}-e{epoch + 1:02d}",
+            cell.cell_id,
+            (),
+            needs=tuple(shard.shard_id for shard in members),
+            step="merge",
+            epoch=epoch,
+        )
+        made += [*members, merge]
+        needs = (merge.shard_id,)
+    return made
+
+
+def _epochs(ranges: Ranges, num_samples: int) -> Ranges:
+    """Cut ranges at the ends of epochs."""
+    return tuple(
+        (max(low, epoch * num_samples), min(high, (epoch + 1) * num_samples))
+        for low, high in ranges
+        for epoch in range(low // num_samples, -(-high // num_samples))
+    )
+
+
+def _context(table: TaskTable, position: int) -> str:
+    named = table.context_ids[position] if table.context_ids else ""
+    return f"context {named}" if named else f"sample {table.sample_ids[position]}"
+
+
+def deal(contexts: Sequence[str], workers: int) -> list[list[int]]:
+    """Deal positions to workers by whole contexts, each context to the worker with the fewest so far.
+
+    >>> deal(["a", "a", "b", "c"], 2)
+    [[0, 1], [2, 3]]
+    """
+    hands: list[list[int]] = [[] for _ in range(workers)]
+    members: dict[str, list[int]] = {}
+    for position, context in enumerate(contexts):
+        members.setdefault(context, []).append(position)
+    for positions in members.values():
+        min(hands, key=len).extend(positions)
+    return [sorted(hand) for hand in hands]
+
+
+def as_ranges(indices: Iterable[int]) -> Ranges:
+    """Return ascending indices as half-open ranges.
+
+    >>> as_ranges([0, 1, 4])
+    ((0, 2), (4, 5))
+    """
+    ranges: list[tuple[int, int]] = []
+    for index in indices:
+        if ranges and ranges[-1][1] == index:
+            ranges[-1] = (ranges[-1][0], index + 1)
+        else:
+            ranges.append((index, index + 1))
+    return tuple(ranges)
 
 
 def shards_of(plan: Plan, cell: Cell) -> list[Shard]:
@@ -143,6 +216,22 @@ def chunks(ranges: Iterable[tuple[int, int]], size: int) -> list[Ranges]:
     return pieces
 
 
+def levels(shards: Sequence[Shard]) -> dict[str, int]:
+    """Return shard id -> stage: 0 needs none of these shards, n needs one of stage n - 1.
+
+    What a shard needs beyond `shards` does not count: it has ended, or somebody else runs it.
+    """
+    by_id = {shard.shard_id: shard for shard in shards}
+    found: dict[str, int] = {}
+
+    def level(name: str) -> int:
+        if name not in found:
+            found[name] = max((level(one) + 1 for one in by_id[name].needs if one in by_id), default=0)
+        return found[name]
+
+    return {name: level(name) for name in by_id}
+
+
 def save_plan(paths: RunPaths, plan: Plan) -> None:
     """Write a plan; an existing plan of that number is never changed."""
     path = paths.plan(plan.number)
@@ -183,72 +272,6 @@ def unfinished(paths: RunPaths, plans: Sequence[Plan]) -> list[Shard]:
         for shard in plan.shards
         if shard.shard_id not in replaced and not paths.done(shard.shard_id).exists()
     ]
-
-
-def _cell(
-    grid: GridConfig, model: ModelSpec, quantization: str, task: TaskTable, mode: str, seed: int
-) -> Cell:
-    generation = grid.generation.settings()
-    dtype = model.dtype if grid.dtype == "auto" else grid.dtype
-    identity: dict[str, Any] = {
-        "model": [model.revision] if model.source == "folder" else [model.model_id, model.revision],
-        "chat_template_args": dict(model.chat_template_args),
-        "context_window": model.context_window,  # what is longer becomes a row with an error
-        "quantization": quantization,
-        "dtype": dtype,
-        "generation": asdict(generation),
-        "default_max_new_tokens": dict(task_types.DEFAULT_MAX_NEW_TOKENS),
-        "prompt_version": task_types.PROMPT_VERSION,
-        "task": task.task_digest,
-        "split": task.split,
-        "mode": mode,
-        "seed": seed,
-    }
-    evolves = mode == "ace"
-    ace = grid.ace.model_dump(mode="json") if evolves else {}
-    if evolves:  # order and number of the samples decide what is learnt
-        identity["ace"] = [ace, role_digest(), Playbook().digest, task.sample_ids[: grid.limit]]
-    parts = [model.name.rstrip("/").rsplit("/", 1)[-1], quantization, task.task_name, mode, f"s{seed}"]
-    slug = re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")[:80]
-    return Cell(
-        cell_id=f"{slug}-{digest(identity, length=12)}",
-        model=model,
-        quantization=quantization,
-        dtype=dtype,
-        task_name=task.task_name,
-        domain=task.domain,
-        split=task.split,
-        task_digest=task.task_digest,
-        mode=mode,
-        seed=seed,
-        epochs=grid.ace.epochs if evolves else 1,
-        generation=generation,
-        ace=ace,
-    )
-
-
-def _refuse_unavailable(grid: GridConfig) -> None:
-    missing = [mode for mode in grid.modes if mode in {"ace_frozen", "ace_shuffled"}]
-    if missing:
-        raise ConfigError(f"mode '{missing[0]}' is not available yet (available: baseline, scaffold, ace)")
-    if "ace" in grid.modes:
-        _refuse_unavailable_ace(grid.ace)
-    if len(grid.seeds) > 1 and grid.generation.temperature == 0:
-        raise ConfigError(
-            f"seeds {list(grid.seeds)} under greedy decoding would be copies of one result: "
-            "give one seed, or set generation.temperature above 0"
-        )
-
-
-def _refuse_unavailable_ace(ace: AceConfig) -> None:
-    defaults = AceConfig()
-    for key in ("reflector_model", "curator_model", "playbook", "gate", "candidates", "workers"):
-        if getattr(ace, key) != getattr(defaults, key):
-            raise ConfigError(f"key 'ace.{key}' is not available yet: leave it out")
-    if not ace.labels and ace.reflect == "wrong":
-        raise ConfigError(
-            "ace.reflect 'wrong' needs gold answers: with ace.labels false say --set ace.reflect=all"
-        )
 
 
 @cache

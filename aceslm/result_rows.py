@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 REQUIRED_COLUMNS = ("model_id", "task_name", "mode", "correct", "latency_ms")
 OPTIONAL_COLUMNS = (
     "quantization",
+    "variant",
     "seed",
     "epoch",
     "split",
@@ -57,6 +58,7 @@ def scored_rows(frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.reindex(columns=list(dict.fromkeys([*RESULT_COLUMNS, *frame.columns])))
     frame = frame[frame["split"].ne("adapt") | frame["split"].isna()].reset_index(drop=True)
     frame["quantization"] = _filled(frame["quantization"], "none")
+    frame["variant"] = _filled(frame["variant"], "")
     frame["seed"] = frame["seed"].fillna(0).astype(int)
     frame["epoch"] = frame["epoch"].fillna(0).astype(int)
     frame["seen"] = frame["seen"].map(as_bit).astype(bool)

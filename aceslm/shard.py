@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from aceslm.ace.playbook import Playbook
 from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
+from aceslm.carrying import Asked, asked_prompts, bullets_used, carry, find_sources
 from aceslm.data import read_snapshot
 from aceslm.digests import digest
 from aceslm.engine import Engine
@@ -23,8 +25,8 @@ from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolve
 from aceslm.parts import PartWriter, finished_units, publish_shard
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import unit_at
-from aceslm.records import Cell, Completion, Plan, Prompt, Record, Shard, Unit
-from aceslm.rows import Work, prompt_for, record_of
+from aceslm.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
+from aceslm.rows import Work, record_of
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +101,16 @@ def run_shard(
         finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
         mine = work.units[name.rank :: num_ranks]
         pending = [unit for unit in mine if unit.unit_id not in finished]
+        sources = find_sources(paths, plan, cell)  # before a model is loaded
         engine = engine_for(work.cell)
+        playbook = carry(cell, sources, engine.count_tokens)
         attempt.note(engine=_engine_facts(engine))
         started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
         if evolves:
             complete = answer_by_rounds(work, engine, attempt, stop)
         else:
-            complete = _generate(work, pending, engine, attempt, policy or FlushPolicy(), stop)
+            asked = asked_prompts(work, pending, playbook)
+            complete = _generate(work, asked, playbook, engine, attempt, policy or FlushPolicy(), stop)
         timings = {
             "load_s": engine.info.load_s,
             "generate_s": time.perf_counter() - started,
@@ -123,7 +128,7 @@ def run_shard(
             return Outcome.STOPPED
         if num_ranks > 1 and not _all_answered(work):
             return Outcome.PARTLY_DONE
-        prompts = evolved_prompts(work, engine) if evolves else _prompt_texts(engine, work)
+        prompts = evolved_prompts(work, engine) if evolves else _prompt_texts(engine, work, playbook)
         publish_shard(paths, work.cell, shard, [unit.unit_id for unit in work.units], prompts, timings)
     return Outcome.DONE
 
@@ -144,37 +149,48 @@ def _work(paths: RunPaths, plan: Plan, shard: Shard, name: AttemptName) -> Work:
         for sample in read_snapshot(paths.task(cell.task_digest))
         if sample.sample_id in wanted
     }
-    return Work(paths, cell, shard, name, units, samples)
+    return Work(paths, cell, shard, name, units, samples, _validation_samples(paths, cell))
+
+
+def _validation_samples(paths: RunPaths, cell: Cell) -> tuple[Sample, ...]:
+    """Return the samples that the gate and candidates of an evolution may ask."""
+    if not cell.validate_digest:
+        return ()
+    return read_snapshot(paths.task(cell.validate_digest))[: cell.ace["validate_samples"]]
 
 
 def _generate(
     work: Work,
-    pending: Sequence[Unit],
+    asked: Sequence[Asked],
+    playbook: Playbook | None,
     engine: Engine,
     attempt: Attempt,
     policy: FlushPolicy,
     stop: StopFlag,
 ) -> bool:
-    """Answer and record `pending`; return whether every one of them has a row now."""
-    writer = _Flushing(work, attempt, policy, already=len(work.units) - len(pending))
-    by_request = {}
-    prompts = []
-    for unit in pending:
-        prompt = prompt_for(work.cell, work.samples[unit.sample_id], unit)
-        by_request[prompt.request_id] = unit
-        prompts.append(prompt)
-    texts = _PromptDigests(engine, {prompt.request_id: prompt for prompt in prompts})
+    """Answer and record what is asked; return whether every unit of it has a row now."""
+    writer = _Flushing(work, attempt, policy, already=len(work.units) - len(asked))
+    by_request = {one.prompt.request_id: one for one in asked}
+    prompts = [one.prompt for one in asked]
 
     def should_stop() -> bool:
         return stop() or writer.finished_elsewhere
 
     with writer:
         for completion in _answers(engine, prompts, work.cell, should_stop):
-            unit = by_request.pop(completion.request_id)
-            writer.append(record_of(work, unit, completion, engine, texts.of(completion.request_id)))
+            one = by_request.pop(completion.request_id)
+            # the digest of the exact text that the model saw
+            record = record_of(work, one.unit, completion, engine, digest(engine.render(one.prompt)))
+            writer.append(record if playbook is None else _carrying(record, playbook, one))
     if by_request and not should_stop():
-        raise EngineError(f"the engine returned no answer for {len(by_request)} of {len(pending)} prompts")
+        raise EngineError(f"the engine returned no answer for {len(by_request)} of {len(asked)} prompts")
     return not by_request
+
+
+def _carrying(record: Record, playbook: Playbook, asked: Asked) -> Record:
+    """Add to a row what its prompt carried; the playbook never learnt from a sample that it answers."""
+    used = bullets_used(playbook, asked, record.raw_output or "")
+    return replace(record, playbook_version=playbook.version, bullets_used=used, seen=False)
 
 
 def _answers(
@@ -238,20 +254,9 @@ class _Flushing:
         self.attempt.progress(done, len(self.work.units), self._generated)
 
 
-@dataclass(frozen=True, slots=True)
-class _PromptDigests:
-    """The digest of the exact text the model saw, by request."""
-
-    engine: Engine
-    prompts: Mapping[str, Prompt]
-
-    def of(self, request_id: str) -> str:
-        return digest(self.engine.render(self.prompts[request_id]))
-
-
-def _prompt_texts(engine: Engine, work: Work) -> Iterator[tuple[str, str]]:
-    for unit in work.units:
-        text = engine.render(prompt_for(work.cell, work.samples[unit.sample_id], unit))
+def _prompt_texts(engine: Engine, work: Work, playbook: Playbook | None) -> Iterator[tuple[str, str]]:
+    for one in asked_prompts(work, work.units, playbook):
+        text = engine.render(one.prompt)
         yield digest(text), text
 
 

@@ -1,4 +1,4 @@
-"""Result rows -> one line per (model, quantization, task, mode, seed, epoch, seen).
+"""Result rows -> one line per (model, quantization, task, mode, variant, seed, epoch, seen).
 
 The same function serves a merged run and any folder of result files, the prototype's CSVs included.
 Rows of the `adapt` split never enter an accuracy; rows whose sample was seen before have their own line.
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-GROUP_COLUMNS = ("model_id", "quantization", "task_name", "mode", "seed", "epoch", "seen")
+GROUP_COLUMNS = ("model_id", "quantization", "task_name", "mode", "variant", "seed", "epoch", "seen")
 SUMMARY_COLUMNS = (
     "model_id",
     "task_name",
@@ -30,6 +30,7 @@ SUMMARY_COLUMNS = (
     "avg_latency_ms",
     "num_samples",
     "quantization",
+    "variant",
     "seed",
     "seen",
     "accuracy_low",

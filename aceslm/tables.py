@@ -84,12 +84,20 @@ def markdown_columns(summary: pd.DataFrame) -> list[str]:
     empty = {header for header, name in _OPTIONAL.items() if summary[name].isna().all()}
     if not summary["seen"].any():
         empty.add("seen")  # most runs see a question once
+    if not summary["variant"].astype(bool).any():
+        empty.add("variant")
     return [header for header, _ in TABLE if header not in empty]
 
 
 def terminal_columns(summary: pd.DataFrame) -> list[str]:
     """Return the columns of `TABLE` that a terminal has room for; axes with one value say nothing."""
-    varying = {"quant": "quantization", "seed": "seed", "epoch": "epoch", "seen": "seen"}
+    varying = {
+        "quant": "quantization",
+        "variant": "variant",
+        "seed": "seed",
+        "epoch": "epoch",
+        "seen": "seen",
+    }
     hidden = {header for header, name in varying.items() if summary[name].nunique() <= 1}
     hidden |= {"p50 ms", "p99 ms", "tokens/s", "score", *_OPTIONAL}
     return [header for header, _ in TABLE if header not in hidden]
@@ -180,6 +188,7 @@ TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
     ("quant", lambda row: str(row["quantization"])),
     ("task", lambda row: str(row["task_name"])),
     ("mode", lambda row: str(row["mode"])),
+    ("variant", lambda row: str(row["variant"])),
     ("seed", lambda row: str(row["seed"])),
     ("epoch", lambda row: str(row["epoch"])),
     ("seen", lambda row: "seen" if row["seen"] else "-"),

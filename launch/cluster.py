@@ -13,14 +13,16 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from aceslm.config import ClusterProfile
 from aceslm.errors import LaunchError, nearest
+from aceslm.plan import levels
 from aceslm.records import Cell, Plan, Shard
 from launch import slurm
 from launch.sizing import Rate, model_key
 
+_Item = TypeVar("_Item")
 _DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}
 
 
@@ -28,15 +30,24 @@ _DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}
 class ArrayPlan:
     """One array of a submission: the tasks `first .. first + count - 1` of its index map.
 
-    `parallel` is this array's share of `max_parallel`; `after` is the position of the array that must end
-    before this one may start, where there are more arrays than the budget has slots.
+    `parallel` is this array's share of `max_parallel`; `after` are the positions of the arrays that must end
+    before this one may start: those that hold what its shards need, and the one before in its chain where
+    there are more arrays than the budget has slots.
     """
 
     first: int
     count: int
     resources: Mapping[str, int]
     parallel: int
-    after: int | None = None
+    after: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskGroup:
+    """Tasks of one stage that ask for the same resources."""
+
+    resources: Mapping[str, int]
+    tasks: tuple[tuple[str, ...], ...]
 
 
 def make_tasks(
@@ -44,33 +55,34 @@ def make_tasks(
     plans: Sequence[Plan],
     profile: ClusterProfile,
     rates: Mapping[tuple[str, str], Rate],
-) -> list[tuple[Mapping[str, int], list[tuple[str, ...]]]]:
-    """Group shards by resources, and pack those that share a model into tasks."""
+) -> list[TaskGroup]:
+    """Group shards by stage and resources, and pack those that share a model into tasks; stages in order."""
     cells = {cell.cell_id: cell for cell in plans[0].cells}
+    stages = levels(shards)
     largest: dict[tuple[str, str], int] = {}
-    for shard in shards:
+    for shard in (shard for shard in shards if shard.step == "answer"):
         key = model_key(cells[shard.cell_id])
         largest[key] = max(largest.get(key, 0), shard.num_units)
-    groups: dict[tuple[tuple[str, int], ...], dict[tuple[str, ...], list[str]]] = {}
-    for shard in shards:
+    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[str]]] = {}
+    for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
         cell = cells[shard.cell_id]
         asked = task_resources(cell, plans, profile)
-        if rate := rates.get(model_key(cell)):
+        rate = rates.get(model_key(cell))
+        if rate and shard.step == "answer":  # rates say nothing about roles
             samples = largest[model_key(cell)] * profile.shards_per_task
             asked["time_min"] = rate.time_min(samples, cap=asked["time_min"])
-        resources = tuple(sorted(asked.items()))
+        place = (stages[shard.shard_id], *sorted(asked.items()))
         model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
-        groups.setdefault(resources, {}).setdefault(model, []).append(shard.shard_id)
-    packed: list[tuple[Mapping[str, int], list[tuple[str, ...]]]] = []
-    for resources, models in groups.items():
-        size = profile.shards_per_task
-        tasks = [
-            tuple(names[start : start + size])
-            for names in models.values()
-            for start in range(0, len(names), size)
-        ]
-        packed.append((dict(resources), tasks))
-    return packed
+        groups.setdefault(place, {}).setdefault(model, []).append(shard.shard_id)
+    size = profile.shards_per_task
+    return [
+        TaskGroup(dict(resources), tuple(task for names in models.values() for task in _chunks(names, size)))
+        for (_, *resources), models in groups.items()
+    ]
+
+
+def _chunks(names: Sequence[_Item], size: int) -> list[tuple[_Item, ...]]:
+    return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
 
 
 def task_resources(cell: Cell, plans: Sequence[Plan], profile: ClusterProfile) -> dict[str, int]:
@@ -88,31 +100,36 @@ def task_defaults(profile: ClusterProfile, planned: Mapping[str, int] | None = N
 
 
 def make_arrays(
-    groups: Sequence[tuple[Mapping[str, int], Sequence[object]]], profile: ClusterProfile, array_limit: int
+    groups: Sequence[TaskGroup],
+    profile: ClusterProfile,
+    array_limit: int,
+    needs: Mapping[str, Sequence[str]] | None = None,
 ) -> list[ArrayPlan]:
-    """Split each group at the site's largest array and divide `max_parallel` over all arrays."""
-    pieces = []
-    first = 0
-    for resources, tasks in groups:
-        for start in range(0, len(tasks), array_limit):
-            count = min(array_limit, len(tasks) - start)
-            pieces.append((first + start, count, resources))
-        first += len(tasks)
-    shares, after = _shares([count for _, count, _ in pieces], profile.max_parallel)
-    return [
-        ArrayPlan(first, count, resources, share, previous)
-        for (first, count, resources), share, previous in zip(pieces, shares, after, strict=True)
-    ]
+    """Split each group at the site's largest array and divide `max_parallel` over all arrays.
+
+    Args:
+        needs: shard -> the shards that must have ended before it starts.
+    """
+    pieces = [(group.resources, tasks) for group in groups for tasks in _chunks(group.tasks, array_limit)]
+    held = {name: n for n, (_, tasks) in enumerate(pieces) for task in tasks for name in task}
+    shares, chain = _shares([len(tasks) for _, tasks in pieces], profile.max_parallel)
+    arrays: list[ArrayPlan] = []
+    for n, (resources, tasks) in enumerate(pieces):
+        wanted = {need for task in tasks for name in task for need in (needs or {}).get(name, ())}
+        after = {held[need] for need in wanted if need in held} | chain[n]
+        first = arrays[-1].first + arrays[-1].count if arrays else 0
+        arrays.append(ArrayPlan(first, len(tasks), resources, shares[n], tuple(sorted(after))))
+    return arrays
 
 
-def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[int | None]]:
-    """Return each array's `%N`, and which array it must wait for; together never more than `budget`."""
-    none: list[int | None] = [None] * len(counts)
+def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[set[int]]]:
+    """Return each array's `%N`, and the array it must wait for, if any; together never more than `budget`."""
+    none: list[set[int]] = [set() for _ in counts]
     if budget is None or sum(counts) <= budget:
         return list(counts), none
     if len(counts) > budget:
         # More arrays than slots: `budget` chains of arrays, each array one task at a time.
-        return [1] * len(counts), [n - budget if n >= budget else None for n in range(len(counts))]
+        return [1] * len(counts), [{n - budget} if n >= budget else set() for n in range(len(counts))]
     shares = [1] * len(counts)
     for _ in range(budget - len(counts)):
         hungriest = max(range(len(counts)), key=lambda n: (counts[n] - shares[n]) / shares[n])

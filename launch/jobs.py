@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from collections.abc import Set
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -44,11 +45,10 @@ class ShardTask:
 
 @dataclass(slots=True)
 class EngineCache:
-    """Keeps the last loaded engine: shards of one model and quantization share it."""
+    """Keeps the engines of the last shard: shards of one model and quantization share them."""
 
     options: WorkerOptions
-    _key: tuple[object, ...] | None = None
-    _engine: Engine | None = None
+    _engines: dict[tuple[object, ...], Engine] = field(default_factory=dict)
     _failed: dict[tuple[object, ...], ModelUnavailable] = field(default_factory=dict)
 
     def engine_for(self, cell: Cell, fraction: float) -> Engine:
@@ -57,13 +57,12 @@ class EngineCache:
         Args:
             fraction: of the usual batch, after attempts that ran out of memory.
         """
-        key = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype, fraction)
+        key = _engine_key(cell, fraction)
         if key in self._failed:
             raise self._failed[key]
-        if self._engine is None or key != self._key:
-            self.close()
+        if key not in self._engines:
             try:
-                self._engine = load_engine(
+                self._engines[key] = load_engine(
                     cell.model,
                     engine=self.options.engine,
                     quantization=cell.quantization,
@@ -75,13 +74,24 @@ class EngineCache:
             except ModelUnavailable as error:
                 self._failed[key] = error
                 raise
-            self._key = key
-        return self._engine
+        return self._engines[key]
+
+    def retain(self, cell: Cell, fraction: float) -> None:
+        """Close the engines that neither the cell nor a role of it uses."""
+        models = (cell.model, *cell.role_models.values())
+        self._close_all_but({_engine_key(replace(cell, model=model), fraction) for model in models})
 
     def close(self) -> None:
-        if self._engine is not None:
-            self._engine.close()
-        self._engine = None
+        """Close every engine."""
+        self._close_all_but(set())
+
+    def _close_all_but(self, keys: Set[tuple[object, ...]]) -> None:
+        for key in [key for key in self._engines if key not in keys]:
+            self._engines.pop(key).close()
+
+
+def _engine_key(cell: Cell, fraction: float) -> tuple[object, ...]:
+    return (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype, fraction)
 
 
 def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
@@ -96,7 +106,9 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
     failures = []
     for shard_id in intent.tasks[index]:
         plan, shard = by_id[shard_id]
-        engine_for = partial(engines.engine_for, fraction=memory_fraction(paths, shard_id))
+        fraction = memory_fraction(paths, shard_id)
+        engines.retain(plan.cell(shard.cell_id), fraction)
+        engine_for = partial(engines.engine_for, fraction=fraction)
         try:
             outcome = run_shard(
                 paths,

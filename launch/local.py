@@ -11,7 +11,7 @@ import signal
 import subprocess
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ import psutil
 
 from aceslm.errors import LaunchError
 from aceslm.paths import RunPaths
+from aceslm.plan import levels
+from aceslm.records import Shard
 from launch.jobs import ShardTask
 from launch.ledger import Intent
 
@@ -30,12 +32,16 @@ _POLL_S = 0.2
 
 @dataclass(slots=True)
 class LocalPool:
-    """Runs the tasks of one submission, at most `workers` at a time."""
+    """Runs the tasks of one submission, at most `workers` at a time.
+
+    `needs[n]` are the tasks that must have ended, however they ended, before task n starts.
+    """
 
     paths: RunPaths
     intent: Intent
     folder: Path
     workers: int
+    needs: Sequence[Set[int]]
     _waiting: list[int] = field(default_factory=list)
     _running: dict[int, Any] = field(default_factory=dict)
     jobs: list[dict[str, Any]] = field(default_factory=list)
@@ -60,8 +66,12 @@ class LocalPool:
             raise
 
     def _start(self) -> None:
-        while self._waiting and len(self._running) < self.workers:
-            index = self._waiting.pop(0)
+        while len(self._running) < self.workers:
+            open_tasks = {*self._waiting, *self._running}
+            index = next((n for n in self._waiting if not self.needs[n] & open_tasks), None)
+            if index is None:
+                return
+            self._waiting.remove(index)
             device = next(
                 n for n in range(self.workers) if n not in {job.device for job in self._running.values()}
             )
@@ -105,16 +115,31 @@ class _Running:
     device: int
 
 
-def pack(shards: Sequence[Any], key: Callable[[Any], Any], workers: int) -> list[list[str]]:
-    """Group shards that share a model into at most `workers` tasks per group, evenly and in order."""
+def pack(shards: Sequence[Shard], key: Callable[[Shard], Any], workers: int) -> list[list[str]]:
+    """Group shards that share a model into at most `workers` tasks a stage, evenly and in order.
+
+    A single worker takes all stages of a model one after another, and so loads it once.
+    """
+    stages = levels(shards)
     groups: dict[Any, list[str]] = {}
-    for shard in shards:
-        groups.setdefault(key(shard), []).append(shard.shard_id)
+    for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
+        stage = stages[shard.shard_id] if workers > 1 else 0
+        groups.setdefault((stage, key(shard)), []).append(shard.shard_id)
     tasks = []
     for names in groups.values():
         lanes = min(workers, len(names))
         tasks += [names[lane::lanes] for lane in range(lanes)]
     return tasks
+
+
+def task_needs(tasks: Sequence[Sequence[str]], shards: Sequence[Shard]) -> list[set[int]]:
+    """Return, for each task, the other tasks that hold what its shards need."""
+    place = {name: index for index, names in enumerate(tasks) for name in names}
+    by_id = {shard.shard_id: shard for shard in shards}
+    return [
+        {place[need] for name in names for need in by_id[name].needs if need in place} - {index}
+        for index, names in enumerate(tasks)
+    ]
 
 
 def num_gpus() -> int:

@@ -7,13 +7,18 @@ plans = write_run(prepared)                # run directory, snapshots, the plan 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from aceslm.ace import codec
+from aceslm.ace.playbook import Playbook
+from aceslm.ace.shuffled import permuted_golds
+from aceslm.cells import ROLE_MODEL_KEYS, Givens, GridTask, expand, run_digest
 from aceslm.config import (
+    PLAYBOOK_MODES,
     GridConfig,
     ModelEntry,
     ResourcesConfig,
@@ -25,30 +30,41 @@ from aceslm.data import load_samples, select_split, task_digest, write_samples
 from aceslm.errors import ConfigError, DataError, RunError, nearest
 from aceslm.models import require_on_this_machine, resolve_model
 from aceslm.paths import RunPaths
-from aceslm.plan import DEFAULT_SHARD_SIZE, expand, load_plans, next_plan, run_digest, save_plan
+from aceslm.plan import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
 from aceslm.records import Cell, ModelSpec, Plan, Sample, TaskTable
 from aceslm.store import locked, replacing
 from launch.sizing import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
 
 _LOCK_WAIT_S = 120.0
+_OTHER_SPLITS = frozenset({"adapt", "validate"})
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedTask:
-    """A task as planned, with its samples."""
+    """A task as planned: the samples that are scored, and those of its other splits by table digest."""
 
-    table: TaskTable
+    tables: GridTask
     samples: tuple[Sample, ...]
+    by_digest: Mapping[str, tuple[Sample, ...]]
+
+    @property
+    def table(self) -> TaskTable:
+        return self.tables.scored
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A grid with everything looked up; nothing is written yet."""
+    """A grid with everything looked up; nothing is written yet.
+
+    `snapshots`: table digest -> samples, and `playbooks`: digest -> playbook, of all that its cells name.
+    """
 
     grid: GridConfig
     paths: RunPaths
     cells: tuple[Cell, ...]
     tasks: tuple[LoadedTask, ...]
+    snapshots: Mapping[str, tuple[Sample, ...]]
+    playbooks: Mapping[str, Playbook]
     earlier: tuple[Plan, ...]
     plan: Plan | None
     replan: Callable[[Sequence[Plan]], Plan | None]
@@ -76,18 +92,44 @@ def prepare(
     """
     tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
     models = [_model(name, grid, trust_remote_code) for name in grid.models]
-    tables = [task.table for task in tasks]
-    cells = expand(grid, models, tables)
+    donors = _donors(grid, tasks)
+    given = _given_playbooks(grid)
+    roles = {name: _model(name, grid, trust_remote_code) for name in role_model_names(grid)}
+    digests = {name: playbook.digest for name, playbook in given.items()}
+    givens = Givens(roles, digests, [donor.tables for donor in donors])
+    cells = expand(grid, models, [task.tables for task in tasks], givens)
+    wanted = {name for cell in cells for name in (cell.task_digest, cell.validate_digest)}
+    tables = [table for task in (*tasks, *donors) for table in task.tables.tables]
+    tables = [table for table in tables if table.task_digest in wanted]
     paths = RunPaths(results / f"{grid.name}-{run_digest(cells)}")
     earlier = load_plans(paths)
     resources = {name: model_resources(name, grid.resources) for name in grid.models}
     sizes = _shard_sizes(grid, earlier[0].cells if earlier else cells, results, pilot)
-    wanted = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
+    narrowed = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
 
     def plan_after(known: Sequence[Plan]) -> Plan | None:
-        return next_plan(wanted, cells, tables, known, resources, sizes)
+        return next_plan(narrowed, cells, tables, known, resources, sizes)
 
-    return Prepared(grid, paths, cells, tasks, earlier, plan_after(earlier), plan_after)
+    return Prepared(
+        grid=grid,
+        paths=paths,
+        cells=cells,
+        tasks=tasks,
+        snapshots={
+            name: rows
+            for task in (*tasks, *donors)
+            for name, rows in task.by_digest.items()
+            if name in wanted
+        },
+        playbooks={
+            playbook.digest: playbook
+            for playbook in given.values()
+            if any(cell.initial_playbook == playbook.digest for cell in cells)
+        },
+        earlier=earlier,
+        plan=plan_after(earlier),
+        replan=plan_after,
+    )
 
 
 def write_run(prepared: Prepared) -> tuple[Plan, ...]:
@@ -98,17 +140,20 @@ def write_run(prepared: Prepared) -> tuple[Plan, ...]:
     """
     paths = prepared.paths
     for cell in prepared.cells:
-        require_on_this_machine(cell.model)
+        for model in (cell.model, *cell.role_models.values()):
+            require_on_this_machine(model)
     try:
         paths.root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"cannot make the run directory {paths.root}: {error.strerror}") from None
     with locked(paths.lock, "aceslm submit", wait_s=_LOCK_WAIT_S):
         _write_config(paths, prepared.grid)
-        for task in prepared.tasks:
-            snapshot = paths.task(task.table.task_digest)
-            if not snapshot.exists():
-                write_samples(task.samples, snapshot)
+        for name, samples in prepared.snapshots.items():
+            if not paths.task(name).exists():
+                write_samples(samples, paths.task(name))
+        for name, playbook in prepared.playbooks.items():
+            if not paths.initial_playbook(name).exists():
+                codec.save(paths.initial_playbook(name), playbook)
         # another submit may have planned meanwhile: what it covers is not planned again
         known = load_plans(paths)
         plan = prepared.plan if known == prepared.earlier else prepared.replan(known)
@@ -172,20 +217,66 @@ def narrow(grid: GridConfig, **axes: Sequence[str]) -> GridConfig:
     return grid.model_copy(update={axis: tuple(names) for axis, names in axes.items() if names})
 
 
+def role_model_names(grid: GridConfig) -> tuple[str, ...]:
+    """Return the models that only play a role (`ace.reflector_model`, `ace.curator_model`)."""
+    named = (getattr(ace, key) for ace in grid.ace_settings() for key in ROLE_MODEL_KEYS.values())
+    return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def _donors(grid: GridConfig, tasks: Sequence[LoadedTask]) -> tuple[LoadedTask, ...]:
+    """Load the tasks outside the grid whose playbook `ace_shuffled` takes."""
+    if "ace_shuffled" not in grid.modes:
+        return ()
+    known = {task.table.task_name for task in tasks}
+    named = dict.fromkeys(ace.shuffled_from for ace in grid.ace_settings() if ace.shuffled_from)
+    return tuple(load_task(name) for name in named if name not in known)
+
+
+def _given_playbooks(grid: GridConfig) -> dict[str, Playbook]:
+    """Read the playbook files that the grid names: file name -> playbook."""
+    if not set(grid.modes) & PLAYBOOK_MODES:
+        return {}
+    named = [name for ace in grid.ace_settings() for name in (ace.playbook, ace.frozen_playbook) if name]
+    found = {}
+    for name in dict.fromkeys(named):
+        if not Path(name).is_file():
+            key = (
+                "playbook" if any(ace.playbook == name for ace in grid.ace_settings()) else "frozen_playbook"
+            )
+            raise ConfigError(f"ace.{key}: there is no file {name}")
+        found[name] = codec.load(Path(name))
+    return found
+
+
 def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str | None) -> LoadedTask:
-    if any(sample.split for sample in samples):
-        split = eval_split or "eval"
-        chosen = select_split(samples, split)
-    else:
-        split, chosen = "", samples
-    table = TaskTable(
+    splits = {sample.split for sample in samples}
+    if splits == {""}:
+        table = _table(name, domain, "", samples)
+        return LoadedTask(GridTask(table), samples, {table.task_digest: samples})
+    chosen = {
+        split: select_split(samples, split) for split in {eval_split or "eval", *(splits & _OTHER_SPLITS)}
+    }
+    scored = chosen.pop(eval_split or "eval")
+    if "adapt" in chosen:
+        chosen["placebo"] = permuted_golds(chosen["adapt"], seed=0)
+    tables = {
+        split: _table(name, domain, "adapt" if split == "placebo" else split, rows)
+        for split, rows in chosen.items()
+    }
+    table = _table(name, domain, eval_split or "eval", scored)
+    by_digest = {tables[split].task_digest: rows for split, rows in chosen.items()}
+    return LoadedTask(GridTask(table, **tables), scored, {**by_digest, table.task_digest: scored})
+
+
+def _table(name: str, domain: str, split: str, samples: tuple[Sample, ...]) -> TaskTable:
+    return TaskTable(
         task_name=name,
-        task_digest=task_digest(chosen),
+        task_digest=task_digest(samples),
         domain=domain,
         split=split,
-        sample_ids=tuple(sample.sample_id for sample in chosen),
+        sample_ids=tuple(sample.sample_id for sample in samples),
+        context_ids=tuple(sample.context_id for sample in samples),
     )
-    return LoadedTask(table, chosen)
 
 
 def _model(name: str, grid: GridConfig, trust_remote_code: bool) -> ModelSpec:

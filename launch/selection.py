@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from aceslm.errors import UsageError, nearest
 from aceslm.parts import finished_units
 from aceslm.paths import RunPaths
-from aceslm.plan import load_plans, save_plan, unfinished, unit_at
-from aceslm.records import Cell, Shard
+from aceslm.plan import as_ranges, load_plans, save_plan, unfinished, unit_at
+from aceslm.records import Shard
 from aceslm.status import run_status
 from aceslm.store import locked
 from launch.ledger import intents
@@ -41,18 +41,6 @@ def choose_shards(paths: RunPaths, *, failed: bool, missing: bool, names: Sequen
     return open_shards
 
 
-def refuse_ace_on_slurm(cells: Iterable[Cell]) -> None:
-    """Refuse what runs locally only.
-
-    Raises:
-        UsageError: a cell evolves a playbook.
-    """
-    if any(cell.mode == "ace" for cell in cells):
-        raise UsageError(
-            "mode 'ace' on Slurm is not available yet: run it with --cluster local, or leave it out"
-        )
-
-
 def split_shards(paths: RunPaths, shards: Sequence[Shard], pieces: int) -> list[Shard]:
     """Add a plan that spreads the unanswered units of `shards` over `pieces` new shards each.
 
@@ -77,20 +65,8 @@ def split_shards(paths: RunPaths, shards: Sequence[Shard], pieces: int) -> list[
             size = -(-len(left) // pieces) or 1
             for start in range(0, len(left), size):
                 name = f"{shard.shard_id.split('-')[0]}-p{number:02d}-{len(made):04d}"
-                made.append(
-                    Shard(name, shard.cell_id, _ranges(left[start : start + size]), (shard.shard_id,))
-                )
+                ranges = as_ranges(left[start : start + size])
+                made.append(Shard(name, shard.cell_id, ranges, (shard.shard_id,), shard.needs))
         if made:
             save_plan(paths, replace(plans[-1], number=number, shards=tuple(made)))
     return made
-
-
-def _ranges(indices: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return ascending indices as half-open ranges."""
-    ranges: list[tuple[int, int]] = []
-    for index in indices:
-        if ranges and ranges[-1][1] == index:
-            ranges[-1] = (ranges[-1][0], index + 1)
-        else:
-            ranges.append((index, index + 1))
-    return tuple(ranges)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,16 @@ def layout(
     """
     limit = profile.max_array_size or slurm.max_array_size()
     groups = make_tasks(shards, plans, profile, rates)
-    room = profile.max_submitted or sum(len(tasks) for _, tasks in groups)
+    room = profile.max_submitted or sum(len(group.tasks) for group in groups)
     kept, waiting = [], 0
-    for resources, tasks in groups:
-        kept.append((resources, tasks[:room]))
-        waiting += len(tasks) - len(tasks[:room])
-        room -= len(tasks[:room])
-    kept = [(resources, tasks) for resources, tasks in kept if tasks]
-    flat = tuple(task for _, tasks in kept for task in tasks)
-    return Layout(flat, tuple(make_arrays(kept, profile, limit)), waiting)
+    for group in groups:
+        kept.append(replace(group, tasks=group.tasks[:room]))
+        waiting += len(group.tasks) - len(kept[-1].tasks)
+        room -= len(kept[-1].tasks)
+    kept = [group for group in kept if group.tasks]
+    flat = tuple(task for group in kept for task in group.tasks)
+    needs = {shard.shard_id: shard.needs for shard in shards}
+    return Layout(flat, tuple(make_arrays(kept, profile, limit, needs)), waiting)
 
 
 def submit_missing(
@@ -151,7 +152,26 @@ def submit_missing(
             time_min=min(array.resources["time_min"] for array in plan.arrays),
             signal_delay_s=launch.profile.signal_delay_s,
         )
-        return _transaction(paths, launch, intent, plan)
+        return _transaction(paths, launch, intent, plan, _jobs_elsewhere(plan, wanted, queued))
+
+
+def _jobs_elsewhere(
+    plan: Layout, shards: Sequence[Shard], queued: Mapping[str, slurm.QueuedTask]
+) -> list[list[str]]:
+    """Return, for each array, the jobs of earlier submissions that still work on what it needs."""
+    needs = {shard.shard_id: shard.needs for shard in shards}
+    return [
+        sorted(
+            {
+                queued[one].job_id
+                for task in plan.tasks[array.first : array.first + array.count]
+                for name in task
+                for one in needs[name]
+                if one in queued
+            }
+        )
+        for array in plan.arrays
+    ]
 
 
 def recover(paths: RunPaths) -> None:
@@ -187,9 +207,8 @@ def dry_run_texts(plan: Layout, launch: SlurmLaunch, name: str, folder: Path) ->
     """Return the sbatch text of every array and of the aggregation, as they would be submitted."""
     texts = []
     for array in plan.arrays:
-        values = _array_parameters(
-            array, launch, name, "<previous array>" if array.after is not None else None
-        )
+        before = ":".join(f"<array {n}>" for n in array.after)
+        values = _array_parameters(array, launch, name, f"afterany:{before}" if before else None)
         texts.append(sbatch_text(values, folder, array.count, launch.profile))
     values = _aggregation_parameters(launch, name, "afterany:<arrays>")
     texts.append(sbatch_text(values, folder, 1, _without_ranks(launch.profile)))
@@ -201,13 +220,20 @@ def submission_folder(paths: RunPaths, logs: Path, number: int) -> Path:
     return (logs / paths.root.name / f"{number:04d}").resolve()
 
 
-def _transaction(paths: RunPaths, launch: SlurmLaunch, intent: Intent, plan: Layout) -> Submission:
+def _transaction(
+    paths: RunPaths,
+    launch: SlurmLaunch,
+    intent: Intent,
+    plan: Layout,
+    elsewhere: Sequence[Sequence[str]],
+) -> Submission:
     folder = submission_folder(paths, launch.logs, intent.number)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         jobs: list[dict[str, Any]] = []
-        for array in plan.arrays:
-            dependency = f"afterany:{jobs[array.after]['job_id']}" if array.after is not None else None
+        for array, others in zip(plan.arrays, elsewhere, strict=True):
+            before = [*(str(jobs[n]["job_id"]) for n in array.after), *others]
+            dependency = "afterany:" + ":".join(before) if before else None
             jobs.append(_submit_array(paths, launch, intent, array, folder, dependency))
         ids = [str(job["job_id"]) for job in jobs]
         aggregation_id = _submit_aggregation(paths, launch, intent, folder, ids)

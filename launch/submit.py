@@ -22,7 +22,7 @@ from aceslm.records import Plan, Shard
 from aceslm.shard import StopFlag
 from aceslm.status import RunStatus, is_done, run_status
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
-from launch.local import LocalPool, num_gpus, pack
+from launch.local import LocalPool, num_gpus, pack, task_needs
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ def launch_missing(
             jobs.append({"index": 0, "job": _job_name(intent)})
             _run_here(paths, intent, tick)
         else:
-            pool = LocalPool(paths, intent, launch.logs / paths.root.name / f"{intent.number:04d}", workers)
+            folder = launch.logs / paths.root.name / f"{intent.number:04d}"
+            pool = LocalPool(paths, intent, folder, workers, task_needs(intent.tasks, wanted))
             jobs = pool.jobs
             pool.run(tick)
     finally:

@@ -18,13 +18,12 @@ from aceslm import evolving
 from aceslm.ace import codec
 from aceslm.ace.rounds import rounds_of
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.errors import ConfigError, Locked, UsageError
+from aceslm.errors import ConfigError, Locked
 from aceslm.merge import merge_run
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
 from aceslm.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.shard import Outcome, StopFlag, run_shard
-from launch.selection import refuse_ace_on_slurm
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "retrieve_top_k": 2, "reflection_rounds": 2}
 
@@ -261,10 +260,8 @@ def test_a_limit_is_another_evolution_because_order_and_number_decide_what_is_le
 @pytest.mark.parametrize(
     ("ace", "message"),
     [
-        ({"gate": True}, "'ace.gate' is not available yet"),
-        ({"candidates": 3}, "'ace.candidates' is not available yet"),
-        ({"workers": 2}, "'ace.workers' is not available yet"),
-        ({"labels": False}, "needs gold answers"),
+        ({"gate": True}, r"ace\.gate asks the 'validate' split, and task 'task' has none"),
+        ({"candidates": 3}, r"ace\.candidates asks the 'validate' split"),
     ],
 )
 def test_what_the_ace_mode_cannot_do_is_refused(tmp_path: Path, ace: dict[str, Any], message: str) -> None:
@@ -284,13 +281,11 @@ def test_a_grid_with_ace_runs_locally_beside_its_baseline(aceslm: Command, tmp_p
     assert frame.groupby("mode").size().to_dict() == {"ace": 24, "scaffold": 12}
 
 
-def test_an_ace_shard_is_not_split_and_does_not_go_to_slurm(aceslm: Command, tmp_path: Path) -> None:
+def test_an_ace_shard_is_not_split(aceslm: Command, tmp_path: Path) -> None:
     paths = planned(tmp_path, task(tmp_path), modes=["ace"], ace=ACE)
     split = aceslm("retry", paths.root, "--split", "2", "--cluster", "debug")
     assert split.status == 2
     assert "cannot be split" in split.err
-    with pytest.raises(UsageError, match="mode 'ace' on Slurm is not available yet"):
-        refuse_ace_on_slurm(load_plans(paths)[0].cells)
 
 
 def test_a_damaged_part_makes_the_playbook_evolve_again(tmp_path: Path) -> None:

@@ -90,11 +90,29 @@ WRONG: dict[str, tuple[Callable[[Path], None], tuple[str, ...], int, str]] = {
     "wrong type": (grid(GRID + "limit: many"), SUBMIT, 2, "key 'limit': Input should be a valid integer"),
     "negative limit": (grid(GRID + "limit: -1"), SUBMIT, 2, "key 'limit': "),
     "unknown mode": (grid(GRID.replace("baseline", "basline")), SUBMIT, 2, "did you mean 'baseline'?"),
-    "mode not available": (
+    "no adapt split": (
         grid(GRID.replace("baseline", "ace_frozen")),
         SUBMIT,
         2,
-        "mode 'ace_frozen' is not available yet",
+        "task 'medqa_tiny' has none: give its samples a split (adapt, eval), or use mode 'ace'",
+    ),
+    "no playbook file": (
+        grid(GRID.replace("baseline", "ace") + "ace: {playbook: none.jsonl}"),
+        SUBMIT,
+        2,
+        "ace.playbook: there is no file none.jsonl",
+    ),
+    "variant without a label": (
+        grid(GRID.replace("baseline", "ace") + "variants: [{ace: {gate: true}}]"),
+        SUBMIT,
+        2,
+        "each entry of 'variants' needs a label of its own",
+    ),
+    "unknown key of a variant": (
+        grid(GRID.replace("baseline", "ace") + "variants: [{label: a, ace: {gates: true}}]"),
+        SUBMIT,
+        2,
+        "variant 'a': unknown key 'gates' (did you mean 'gate'?)",
     ),
     "unknown quantization": (grid(GRID + "quantization: [int4]"), SUBMIT, 2, "'int4' is not one of them"),
     "repeated value": (grid(GRID + "seeds: [1, 1]"), SUBMIT, 2, "key 'seeds': 1 is listed twice"),

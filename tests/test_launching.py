@@ -18,7 +18,7 @@ from aceslm.errors import ConfigError
 from aceslm.paths import RunPaths
 from aceslm.plan import load_plans, unfinished
 from launch import reconcile, slurm
-from launch.cluster import make_arrays, parameters, sbatch_text
+from launch.cluster import TaskGroup, make_arrays, parameters, sbatch_text
 from launch.prepare import prepare, write_run
 from launch.selection import split_shards
 from launch.sizing import Rate, measured_rates
@@ -31,19 +31,22 @@ SMALL = {"cpus": 2, "mem_gb": 3, "gpus": 1, "time_min": 30}
 def test_together_the_arrays_never_exceed_the_parallel_budget(
     sizes: list[int], budget: int, array_limit: int
 ) -> None:
-    groups = [({"time_min": n}, list(range(size))) for n, size in enumerate(sizes)]
+    groups = [
+        TaskGroup({"time_min": n}, tuple((f"g{n}s{one}",) for one in range(size)))
+        for n, size in enumerate(sizes)
+    ]
     arrays = make_arrays(groups, ClusterProfile(max_parallel=budget), array_limit)
     assert sum(array.count for array in arrays) == sum(sizes)
     assert [array.first for array in arrays] == [sum(a.count for a in arrays[:n]) for n in range(len(arrays))]
     assert all(array.count <= array_limit and 1 <= array.parallel <= array.count for array in arrays)
     # an array that waits for another one runs when that has ended: count each chain once
-    roots = [array for array in arrays if array.after is None]
+    roots = [array for array in arrays if not array.after]
     assert sum(array.parallel for array in roots) <= budget
 
 
 def test_without_a_budget_every_task_may_run_at_once() -> None:
-    (array,) = make_arrays([(SMALL, list(range(7)))], ClusterProfile(), 100)
-    assert (array.count, array.parallel, array.after) == (7, 7, None)
+    (array,) = make_arrays([TaskGroup(SMALL, tuple((str(n),) for n in range(7)))], ClusterProfile(), 100)
+    assert (array.count, array.parallel, array.after) == (7, 7, ())
 
 
 def test_the_script_says_what_the_profile_asks_for() -> None:
@@ -178,12 +181,13 @@ def test_shards_of_one_model_are_packed_into_tasks() -> None:
 
 
 def _planned_parts(shards: int) -> tuple[Sequence[Any], Sequence[Any]]:
-    from aceslm.plan import expand, next_plan
+    from aceslm.cells import GridTask, expand
+    from aceslm.plan import next_plan
     from aceslm.records import ModelSpec, TaskTable
 
     task = TaskTable("t", "d", "x", "", tuple(str(n) for n in range(shards)))
     grid = GridConfig(models=("m",), tasks=("t",), modes=("baseline",), shard_size=1)
-    plan = next_plan(grid, expand(grid, [ModelSpec("m", "m", "r")], [task]), [task], [])
+    plan = next_plan(grid, expand(grid, [ModelSpec("m", "m", "r")], [GridTask(task)]), [task], [])
     assert plan is not None
     return (plan,), plan.shards
 

@@ -7,15 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aceslm.cells import GridTask, expand, run_digest
 from aceslm.config import GridConfig
 from aceslm.errors import ConfigError, RunError
 from aceslm.paths import RunPaths
 from aceslm.plan import (
     chunks,
-    expand,
     load_plans,
     next_plan,
-    run_digest,
     save_plan,
     subtract,
     unit_at,
@@ -36,7 +35,7 @@ def one_cell(**changes: object) -> Cell:
     task = changes.pop("task", TASK)
     assert isinstance(model, ModelSpec)
     assert isinstance(task, TaskTable)
-    (cell,) = expand(grid(**changes), [model], [task])
+    (cell,) = expand(grid(**changes), [model], [GridTask(task)])
     return cell
 
 
@@ -88,12 +87,12 @@ def test_one_model_under_two_names_is_refused_because_its_rows_would_count_twice
     here = ModelSpec("./m", "/here/m", "sha256:1", source="folder")
     again = ModelSpec("/there/m", "/there/m", "sha256:1", source="folder")
     with pytest.raises(ConfigError, match="twice under two names"):
-        expand(grid(), [here, again], [TASK])
+        expand(grid(), [here, again], [GridTask(TASK)])
 
 
 def test_of_two_simultaneous_planners_one_plan_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = RunPaths(tmp_path)
-    cells = expand(grid(), [MODEL], [TASK])
+    cells = expand(grid(), [MODEL], [GridTask(TASK)])
     first = next_plan(grid(limit=2), cells, [TASK], [])
     second = next_plan(grid(limit=5), cells, [TASK], [])
     assert first is not None
@@ -106,12 +105,12 @@ def test_of_two_simultaneous_planners_one_plan_stays(tmp_path: Path, monkeypatch
 
 
 def test_the_run_digest_does_not_depend_on_the_order_of_the_grid() -> None:
-    cells = expand(grid(modes=["baseline", "scaffold"]), [MODEL], [TASK])
+    cells = expand(grid(modes=["baseline", "scaffold"]), [MODEL], [GridTask(TASK)])
     assert run_digest(cells) == run_digest(reversed(cells))
 
 
 def test_a_larger_limit_plans_only_the_new_units() -> None:
-    cells = expand(grid(), [MODEL], [TASK])
+    cells = expand(grid(), [MODEL], [GridTask(TASK)])
     first = next_plan(grid(limit=3, shard_size=2), cells, [TASK], [])
     assert first is not None
     second = next_plan(grid(limit=None, shard_size=4), cells, [TASK], [first])
@@ -123,7 +122,7 @@ def test_a_larger_limit_plans_only_the_new_units() -> None:
 
 
 def test_a_reordered_grid_keeps_the_first_plans_cell_order() -> None:
-    forward = expand(grid(modes=["baseline", "scaffold"]), [MODEL], [TASK])
+    forward = expand(grid(modes=["baseline", "scaffold"]), [MODEL], [GridTask(TASK)])
     first = next_plan(grid(limit=1), forward, [TASK], [])
     assert first is not None
     second = next_plan(grid(limit=2), forward[::-1], [TASK], [first])
@@ -154,13 +153,13 @@ def test_units_run_epoch_by_epoch() -> None:
 
 def test_seeds_that_would_only_copy_greedy_results_are_refused() -> None:
     with pytest.raises(ConfigError, match="copies"):
-        expand(grid(seeds=[0, 1]), [MODEL], [TASK])
-    assert len(expand(grid(seeds=[0, 1], generation={"temperature": 1}), [MODEL], [TASK])) == 2
+        expand(grid(seeds=[0, 1]), [MODEL], [GridTask(TASK)])
+    assert len(expand(grid(seeds=[0, 1], generation={"temperature": 1}), [MODEL], [GridTask(TASK)])) == 2
 
 
 def test_too_many_shards_name_a_shard_size_that_fits() -> None:
     task = replace(TASK, sample_ids=tuple(str(n) for n in range(9000)))
-    cells = expand(grid(), [MODEL], [task])
+    cells = expand(grid(), [MODEL], [GridTask(task)])
     with pytest.raises(ConfigError, match="--set shard_size=3"):
         next_plan(grid(shard_size=1), cells, [task], [])
 
@@ -169,7 +168,7 @@ def test_a_plan_reads_back_as_written_and_is_never_overwritten(tmp_path: Path) -
     paths = RunPaths(tmp_path)
     model = replace(MODEL, chat_template_args={"a": [1, None]}, context_window=10)
     task = replace(TASK, sample_ids=("ü", "b"))
-    plan = next_plan(grid(), expand(grid(), [model], [task]), [task], [], {"m": {"gpus": 1}})
+    plan = next_plan(grid(), expand(grid(), [model], [GridTask(task)]), [task], [], {"m": {"gpus": 1}})
     assert plan is not None
     save_plan(paths, plan)
     assert load_plans(paths) == (plan,)
@@ -179,7 +178,7 @@ def test_a_plan_reads_back_as_written_and_is_never_overwritten(tmp_path: Path) -
 
 def test_a_gap_in_the_plans_is_an_error(tmp_path: Path) -> None:
     paths = RunPaths(tmp_path)
-    plan = next_plan(grid(), expand(grid(), [MODEL], [TASK]), [TASK], [])
+    plan = next_plan(grid(), expand(grid(), [MODEL], [GridTask(TASK)]), [TASK], [])
     assert plan is not None
     save_plan(paths, replace(plan, number=2))
     with pytest.raises(RunError, match=r"0001\.json is missing"):
@@ -201,6 +200,6 @@ def test_what_the_roles_are_told_is_part_of_an_evolving_cell(monkeypatch: pytest
 
 def test_an_evolving_cell_is_one_shard_over_all_epochs() -> None:
     wanted = grid(modes=["ace"], limit=4, shard_size=2, ace={"epochs": 2})
-    plan = next_plan(wanted, expand(wanted, [MODEL], [TASK]), [TASK], [])
+    plan = next_plan(wanted, expand(wanted, [MODEL], [GridTask(TASK)]), [TASK], [])
     assert plan is not None
     assert [shard.ranges for shard in plan.shards] == [((0, 4), (10, 14))]

@@ -16,7 +16,6 @@ from dataclasses import dataclass, replace
 from aceslm.ace.playbook import Bullet, Playbook
 from aceslm.ace.upkeep import CountTokens
 from aceslm.digests import digest
-from aceslm.errors import ConfigError
 from aceslm.records import Sample
 
 _NEUTRAL_SENTENCES = (
@@ -44,20 +43,17 @@ def length_matched(target: Playbook, donor: Playbook, count_tokens: CountTokens)
     """Replace every bullet of `target` by the donor's bullet nearest in tokens, each used once.
 
     A donor with fewer bullets is used over again. Sections come from the donor too: a section's name says
-    something about its task.
-
-    Raises:
-        ConfigError: the donor has no bullets.
+    something about its task. Where the gate refused all of the donor's bullets they serve as well: any text
+    of another task will do. A donor without a single bullet leaves nothing to show: an empty playbook.
     """
-    if not donor.shown:
-        raise ConfigError(
-            "ace_shuffled: the other task's playbook is empty; name another with ace.shuffled_from"
-        )
-    lengths = {bullet.bullet_id: count_tokens(bullet.text) for bullet in donor.shown}
+    lent = donor.shown or donor.bullets
+    if not lent:
+        return _control(target, (), count_tokens)
+    lengths = {bullet.bullet_id: count_tokens(bullet.text) for bullet in lent}
     unused: list[Bullet] = []
     bullets = []
     for bullet in target.shown:
-        unused = unused or list(donor.shown)
+        unused = unused or list(lent)
         wanted = count_tokens(bullet.text)
         taken = min(unused, key=lambda one: (abs(lengths[one.bullet_id] - wanted), one.number))
         unused.remove(taken)

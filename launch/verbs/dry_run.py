@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from aceslm.cells import is_adaptation
+
 if TYPE_CHECKING:
+    from aceslm.records import Cell
     from launch.ledger import WorkerOptions
     from launch.prepare import Prepared
     from launch.slurm_submit import Layout
@@ -19,7 +22,7 @@ def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: Work
     for cell in prepared.cells:
         mine = [shard for shard in shards if shard.cell_id == cell.cell_id]
         units = sum(shard.num_units for shard in mine)
-        columns = [cell.model.model_id, cell.quantization, cell.task_name, cell.mode, str(cell.seed)]
+        columns = [cell.model.model_id, cell.quantization, cell.task_name, _mode(cell), str(cell.seed)]
         rows.append([*columns, f"{units:,}", str(len(mine))])
     headers = ["model", "quant", "task", "mode", "seed", "new samples", "new shards"]
     print_table(f"{prepared.paths.root} on {cluster} (dry run, nothing is written)", headers, rows, numeric=2)
@@ -27,6 +30,11 @@ def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: Work
     say(f"{sum(shard.num_units for shard in shards):,} new samples; {planned:,} were planned before")
     if cluster == "slurm":
         _show_scripts(prepared, profile_name, options)
+
+
+def _mode(cell: Cell) -> str:
+    """Return a cell's mode as a person would tell it apart: its variant, and what is only adapted."""
+    return " ".join(filter(None, [cell.mode, cell.variant, "(adaptation)" if is_adaptation(cell) else ""]))
 
 
 def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions) -> None:

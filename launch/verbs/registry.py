@@ -74,14 +74,14 @@ def prestage(
     from aceslm.errors import UsageError
     from aceslm.models import prestage_model
     from launch.console import note, say
-    from launch.prepare import load_task
+    from launch.prepare import load_task, role_model_names
 
     if grid is None and not model_id:
         raise UsageError(
             "give a grid file or --model-id NAME, for example: aceslm prestage configs/quickstart.yaml"
         )
     config = load_grid(grid) if grid else None
-    names = model_id or list(config.models if config else ())
+    names = model_id or [*config.models, *role_model_names(config)] if config else model_id or []
     for name in names:
         spec = prestage_model(name, report=note)
         say(f"model {name}: {spec.model_id} at {spec.revision[:19]} loads offline")

@@ -99,8 +99,9 @@ def run(
 def _one_cell(
     values: dict[str, object], task_name: str | None, dataset_path: Path | None, domain: str | None
 ) -> tuple[GridConfig, LoadedTask | None]:
-    from aceslm.config import GridConfig, parse
+    from aceslm.config import GridConfig
     from aceslm.errors import UsageError
+    from aceslm.yaml_files import parse
     from launch.prepare import load_task_file
 
     if (task_name is None) == (dataset_path is None):

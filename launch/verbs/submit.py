@@ -96,10 +96,6 @@ def submit(
     chosen = choose_cluster(cluster)
     prepared = prepare(grid_config, output_dir or default_results(), trust_remote_code=trust_remote_code)
     options = WorkerOptions(grid_config.engine, device, grid_config.batch_size)
-    if chosen == "slurm":
-        from launch.selection import refuse_ace_on_slurm
-
-        refuse_ace_on_slurm(prepared.cells)
     if dry_run:
         from launch.verbs.dry_run import show_plan
 
@@ -204,11 +200,7 @@ def _go(
 ) -> None:
     """Run or submit what is missing of a planned run."""
     if chosen == "slurm":
-        from aceslm.plan import require_plans
-        from launch.selection import refuse_ace_on_slurm
         from launch.verbs.slurm import go
-
-        refuse_ace_on_slurm(require_plans(paths)[0].cells)
 
         go(paths, profile, options, allow_mixed, shards=shards, wait=wait, as_json_=as_json_)
         return

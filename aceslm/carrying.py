@@ -1,0 +1,93 @@
+"""Finished playbooks in prompts: what `ace_frozen` and the control modes answer with.
+
+    sources = find_sources(paths, plan, cell)           # before a model is loaded; UpstreamMissing
+    carried = carry(cell, sources, engine.count_tokens)
+    asked = asked_prompts(work, carried)                # unit -> prompt, and the bullets ranked for it
+
+The playbook stays as it is, whatever is answered: `ace_frozen` carries the adaptation's last version,
+`ace_shuffled` another task's bullets in its place, `ace_neutral` sentences that help with nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from aceslm.ace import codec
+from aceslm.ace.playbook import Playbook
+from aceslm.ace.roles import citations, used_bullets
+from aceslm.ace.rounds import generator_prompts
+from aceslm.ace.shuffled import length_matched, neutral
+from aceslm.ace_config import AceConfig
+from aceslm.config import PLAYBOOK_MODES
+from aceslm.errors import UpstreamMissing
+from aceslm.evolving import final_playbook
+from aceslm.paths import RunPaths
+from aceslm.records import Cell, Plan, Prompt, Unit
+from aceslm.rows import Work, prompt_for
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The finished playbooks that a cell's own is made of."""
+
+    adapted: Playbook
+    donor: Playbook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One unit's prompt; `retrieved` are the bullets ranked by its question."""
+
+    unit: Unit
+    prompt: Prompt
+    retrieved: tuple[str, ...] = ()
+
+
+def find_sources(paths: RunPaths, plan: Plan, cell: Cell) -> Sources | None:
+    """Return the finished playbooks that a cell carries; None for a mode that carries none.
+
+    Raises:
+        UpstreamMissing: an adaptation has not ended.
+        CorruptRun: its last version is not what it committed.
+    """
+    if cell.mode not in PLAYBOOK_MODES or cell.evolves:
+        return None
+    donor = _final(paths, plan, cell.donor) if cell.donor else None
+    if cell.adaptation:
+        return Sources(_final(paths, plan, cell.adaptation), donor)
+    return Sources(codec.load(paths.initial_playbook(cell.initial_playbook)), donor)
+
+
+def carry(cell: Cell, sources: Sources | None, count_tokens: Callable[[str], int]) -> Playbook | None:
+    """Return the playbook that stands in a cell's prompts; None for a mode that carries none."""
+    if sources is None:
+        return None
+    if sources.donor is not None:
+        return length_matched(sources.adapted, sources.donor, count_tokens).playbook
+    if cell.mode == "ace_neutral":
+        return neutral(sources.adapted, count_tokens).playbook
+    return sources.adapted
+
+
+def asked_prompts(work: Work, units: Sequence[Unit], playbook: Playbook | None) -> list[Asked]:
+    """Return the prompt of each unit, behind the playbook that its cell carries."""
+    if playbook is None:
+        return [Asked(unit, prompt_for(work.cell, work.samples[unit.sample_id], unit)) for unit in units]
+    ace = AceConfig.model_validate(work.cell.ace)
+    pairs = [(unit, work.samples[unit.sample_id]) for unit in units]
+    made = generator_prompts(work.cell, ace, playbook, pairs)
+    return [Asked(unit, prompt, bullets) for unit, (prompt, bullets) in zip(units, made, strict=True)]
+
+
+def bullets_used(playbook: Playbook, asked: Asked, reply: str) -> tuple[str, ...]:
+    """Return the bullets that a reply cites, and those that were ranked for its question."""
+    shown = {bullet.bullet_id for bullet in playbook.shown}
+    return used_bullets(shown, cited=citations(reply, playbook), retrieved=asked.retrieved)
+
+
+def _final(paths: RunPaths, plan: Plan, cell_id: str) -> Playbook:
+    playbook = final_playbook(paths, plan.cell(cell_id))
+    if playbook is None:
+        raise UpstreamMissing(f"the playbook of {cell_id} has not ended evolving: aceslm retry {paths.root}")
+    return playbook

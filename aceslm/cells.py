@@ -1,0 +1,301 @@
+"""A grid and what its names mean -> cells: every point that is answered, and the adaptations they need.
+
+    cells = expand(grid, models, tasks, givens)
+
+Pure. A cell's id is a digest over all that decides its results. `ace_frozen` and the control modes carry the
+playbook of an adaptation: a cell of mode `ace` on the `adapt` split, shared by all cells that name it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from aceslm import tasks as task_types
+from aceslm.ace.roles import role_digest
+from aceslm.ace_config import AceConfig
+from aceslm.config import PLAYBOOK_MODES, GridConfig, Variant
+from aceslm.digests import digest
+from aceslm.errors import ConfigError
+from aceslm.records import Cell, ModelSpec, TaskTable
+
+# What `ace:` says about files, names and sizes stands in an identity by what it stands for.
+_BY_CONTENT = frozenset(
+    {"playbook", "frozen_playbook", "reflector_model", "curator_model", "shuffled_from"}
+    | {"adapt_samples", "validate_samples"}
+)
+ROLE_MODEL_KEYS = {"reflector": "reflector_model", "curator": "curator_model"}
+
+
+@dataclass(frozen=True, slots=True)
+class GridTask:
+    """A task as a grid uses it: the samples that are scored, and the other splits where it has them.
+
+    `placebo` is `adapt` with the gold answers passed around among its samples.
+    """
+
+    scored: TaskTable
+    adapt: TaskTable | None = None
+    validate: TaskTable | None = None
+    placebo: TaskTable | None = None
+
+    @property
+    def name(self) -> str:
+        return self.scored.task_name
+
+    @property
+    def tables(self) -> tuple[TaskTable, ...]:
+        return tuple(one for one in (self.scored, self.adapt, self.validate, self.placebo) if one)
+
+
+@dataclass(frozen=True, slots=True)
+class Givens:
+    """What a grid names beyond models and tasks, looked up.
+
+    `role_models`: name -> model. `playbooks`: file name -> digest of its content. `donors`: tasks that
+    only lend a playbook (`ace.shuffled_from`).
+    """
+
+    role_models: Mapping[str, ModelSpec] = field(default_factory=dict)
+    playbooks: Mapping[str, str] = field(default_factory=dict)
+    donors: Sequence[GridTask] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Point:
+    """What a cell shares with those beside it in the grid."""
+
+    grid: GridConfig
+    model: ModelSpec
+    quantization: str
+    seed: int
+    variant: Variant
+    givens: Givens
+
+    @property
+    def ace(self) -> AceConfig:
+        return self.variant.settings(self.grid.ace)
+
+
+def expand(
+    grid: GridConfig,
+    models: Sequence[ModelSpec],
+    tasks: Sequence[GridTask],
+    givens: Givens | None = None,
+) -> tuple[Cell, ...]:
+    """Return the cells of a grid in order: model, quantization, task, mode, variant, seed.
+
+    An adaptation stands before the first cell that needs it. Under greedy decoding a mode without a playbook
+    is answered once, for the first seed: the other seeds change no prompt and no order.
+
+    Raises:
+        ConfigError: seeds that would only copy results, a split that a mode needs and the task lacks, or a
+            cell that comes twice.
+    """
+    givens = givens or Givens()
+    _refuse_copies(grid)
+    cells: dict[str, Cell] = {}
+    for model in models:
+        for quantization in grid.quantization:
+            for task in tasks:
+                found = _cells_of(grid, model, quantization, task, tasks, givens)
+                for cell in found:
+                    if cell.cell_id in cells and not is_adaptation(cell):
+                        raise ConfigError(_twice(cell, cells[cell.cell_id]))
+                    cells[cell.cell_id] = cell
+    return tuple(cells.values())
+
+
+def run_digest(cells: Iterable[Cell]) -> str:
+    """Return the digest that names a run: over its cells, in any order."""
+    return digest(sorted(cell.cell_id for cell in cells), length=8)
+
+
+def is_adaptation(cell: Cell) -> bool:
+    """Return whether a cell only evolves a playbook for others: its rows never enter an accuracy."""
+    return cell.evolves and cell.split == "adapt"
+
+
+def _cells_of(
+    grid: GridConfig,
+    model: ModelSpec,
+    quantization: str,
+    task: GridTask,
+    tasks: Sequence[GridTask],
+    givens: Givens,
+) -> Iterator[Cell]:
+    for mode in grid.modes:
+        with_playbook = mode in PLAYBOOK_MODES
+        for variant in grid.variants if with_playbook and grid.variants else (Variant(),):
+            for seed in _seeds(grid, variant, with_playbook):
+                point = _Point(grid, model, quantization, seed, variant, givens)
+                if not with_playbook:
+                    yield _cell(point, task.scored, mode)
+                elif mode == "ace":
+                    yield _evolving(point, task.scored, task)
+                else:
+                    yield from _carriers(point, task, mode, tasks)
+
+
+def _seeds(grid: GridConfig, variant: Variant, with_playbook: bool) -> tuple[int, ...]:
+    if with_playbook:
+        return variant.seeds or grid.seeds
+    return grid.seeds if grid.generation.temperature > 0 else grid.seeds[:1]
+
+
+def _carriers(point: _Point, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
+    """Yield a cell whose prompts carry a finished playbook, after the adaptations that it needs."""
+    adaptation = donor = None
+    given = point.givens.playbooks[point.ace.frozen_playbook] if point.ace.frozen_playbook else ""
+    if mode == "ace_placebo":
+        adaptation = _adaptation(point, task, task.placebo, mode)
+    elif not given:
+        adaptation = _adaptation(point, task, task.adapt, mode)
+    if mode == "ace_shuffled":
+        other = _donor(point, task, tasks)
+        donor = _adaptation(point, other, other.adapt, mode)
+    yield from (cell for cell in (adaptation, donor) if cell)
+    carried = {
+        "adaptation": adaptation.cell_id if adaptation else "",
+        "donor": donor.cell_id if donor else "",
+        "initial_playbook": given if adaptation is None else "",
+    }
+    identity = {**carried, "retrieve_top_k": point.ace.retrieve_top_k}
+    yield _cell(point, task.scored, mode, {"playbook": identity}, **carried)
+
+
+def _adaptation(point: _Point, task: GridTask, table: TaskTable | None, mode: str) -> Cell:
+    if table is None:
+        raise ConfigError(
+            f"mode '{mode}' evolves a playbook on the 'adapt' split, and task '{task.name}' has none: give "
+            "its samples a split (adapt, eval), or use mode 'ace', which streams over all samples"
+        )
+    return _evolving(point, table, task)
+
+
+def _donor(point: _Point, task: GridTask, tasks: Sequence[GridTask]) -> GridTask:
+    """Return the task whose playbook stands in: `ace.shuffled_from`, else the next one of the grid."""
+    wanted = point.ace.shuffled_from
+    if wanted is not None:
+        found = next((one for one in (*tasks, *point.givens.donors) if one.name == wanted), None)
+        if found is None or found.name == task.name:
+            raise ConfigError(f"ace.shuffled_from: '{wanted}' is not another task than '{task.name}'")
+        return found
+    place = next(n for n, one in enumerate(tasks) if one.name == task.name)
+    others = [one for one in (*tasks[place + 1 :], *tasks[:place]) if one.adapt]
+    if not others:
+        raise ConfigError(
+            f"mode 'ace_shuffled' takes the playbook of another task than '{task.name}', and this grid has "
+            "none with an 'adapt' split: add one to `tasks`, or name one with ace.shuffled_from"
+        )
+    return others[0]
+
+
+def _evolving(point: _Point, table: TaskTable, task: GridTask) -> Cell:
+    """Return the cell that evolves a playbook over the samples of `table`."""
+    ace = point.ace
+    measured = ace.gate or ace.candidates > 1
+    if measured and task.validate is None:
+        key = "gate" if ace.gate else "candidates"
+        raise ConfigError(
+            f"ace.{key} asks the 'validate' split, and task '{task.name}' has none: give some samples that "
+            f"split, or leave ace.{key} out"
+        )
+    roles = {
+        role: point.givens.role_models[name]
+        for role, key in ROLE_MODEL_KEYS.items()
+        if (name := getattr(ace, key)) is not None
+    }
+    validate = task.validate if measured else None
+    limit = ace.adapt_samples if table.split == "adapt" else point.grid.limit
+    start = point.givens.playbooks[ace.playbook] if ace.playbook else ""
+    identity = {
+        "ace": ace.model_dump(mode="json", exclude=set(_BY_CONTENT)),
+        "role_prompts": role_digest(),
+        "role_models": {role: [model.model_id, model.revision] for role, model in roles.items()},
+        "initial_playbook": start,
+        # order and number of the samples decide what is learnt
+        "sample_ids": table.sample_ids[:limit],
+        "validate": [validate.task_digest, ace.validate_samples] if validate else None,
+    }
+    return _cell(
+        point,
+        table,
+        "ace",
+        {"evolution": identity},
+        epochs=ace.epochs,
+        validate_digest=validate.task_digest if validate else "",
+        initial_playbook=start,
+        role_models=roles,
+    )
+
+
+def _cell(
+    point: _Point, table: TaskTable, mode: str, more: Mapping[str, Any] | None = None, **fields: Any
+) -> Cell:
+    grid, model = point.grid, point.model
+    generation = grid.generation.settings()
+    dtype = model.dtype if grid.dtype == "auto" else grid.dtype
+    identity: dict[str, Any] = {
+        "model": [model.revision] if model.source == "folder" else [model.model_id, model.revision],
+        "chat_template_args": dict(model.chat_template_args),
+        "context_window": model.context_window,  # what is longer becomes a row with an error
+        "quantization": point.quantization,
+        "dtype": dtype,
+        "generation": asdict(generation),
+        "default_max_new_tokens": dict(task_types.DEFAULT_MAX_NEW_TOKENS),
+        "prompt_version": task_types.PROMPT_VERSION,
+        "task": table.task_digest,
+        "split": table.split,
+        "mode": mode,
+        "seed": point.seed,
+        **(more or {}),
+    }
+    ace = point.ace.model_dump(mode="json") if mode in PLAYBOOK_MODES else {}
+    return Cell(
+        cell_id=f"{_slug(point, table, mode)}-{digest(identity, length=12)}",
+        model=model,
+        quantization=point.quantization,
+        dtype=dtype,
+        task_name=table.task_name,
+        domain=table.domain,
+        split=table.split,
+        task_digest=table.task_digest,
+        mode=mode,
+        seed=point.seed,
+        epochs=fields.pop("epochs", 1),
+        generation=generation,
+        ace=ace,
+        variant=point.variant.label,
+        **fields,
+    )
+
+
+def _slug(point: _Point, table: TaskTable, mode: str) -> str:
+    stage = ["adapt"] if table.split == "adapt" else []
+    parts = [point.model.name.rstrip("/").rsplit("/", 1)[-1], point.quantization, table.task_name, mode]
+    parts += [*stage, point.variant.label, f"s{point.seed}"]
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")[:80]
+
+
+def _twice(cell: Cell, other: Cell) -> str:
+    if cell.variant or other.variant:
+        return (
+            f"variants '{other.variant}' and '{cell.variant}' give the same cell ({cell.mode}, seed "
+            f"{cell.seed}): change a setting or the seeds of one"
+        )
+    return (
+        f"model '{cell.model.name}' on task '{cell.task_name}' is in this grid twice under two names "
+        f"(the other model name is '{other.model.name}'): list it once"
+    )
+
+
+def _refuse_copies(grid: GridConfig) -> None:
+    greedy = grid.generation.temperature == 0
+    if len(grid.seeds) > 1 and greedy and not set(grid.modes) & PLAYBOOK_MODES:
+        raise ConfigError(
+            f"seeds {list(grid.seeds)} under greedy decoding would be copies of one result: "
+            "give one seed, or set generation.temperature above 0"
+        )
