@@ -148,7 +148,7 @@ class ModelEntry(_Strict):
 class TaskEntry(_Strict):
     """One entry of `configs/tasks.yaml`. `path` is relative to the repository.
 
-    `importer` names the kind of `aceslm data import` that makes the file from the published dataset.
+    `importer` is the kind (and options) of `aceslm data import` that makes the file from a published dataset.
     """
 
     path: str

@@ -270,6 +270,31 @@ def test_a_table_in_two_splits_is_refused(tmp_path: Path) -> None:
         import_dataset("tatqa", tmp_path)
 
 
+def test_a_tatqa_context_that_shares_a_paragraph_with_what_is_learnt_from_is_not_scored(
+    tmp_path: Path,
+) -> None:
+    shared = "Revenue recognised in the period was restated after the acquisition of a subsidiary."
+    for name, uids in (("dev", ["a", "b"]), ("test_gold", ["x", "y"])):
+        contexts = [tatqa_context(uid) for uid in uids]
+        contexts[0]["paragraphs"][1]["text"] = shared if name == "dev" else shared.upper().replace(" ", "  ")
+        (tmp_path / f"tatqa_dataset_{name}.json").write_text(json.dumps(contexts))
+    report = import_dataset("tatqa", tmp_path)
+    assert {one.context_id for one in report.samples} == {"a", "b", "y"}
+    assert [reason for _, reason in report.dropped] == [
+        "its context shares text with one of the adapt or validate split"
+    ] * 4
+    alone = import_dataset("tatqa", tmp_path / "tatqa_dataset_test_gold.json")
+    assert {one.context_id for one in alone.samples} == {"x", "y"}
+
+
+def test_only_one_answer_type_may_be_kept(tmp_path: Path) -> None:
+    report = import_dataset("tatqa", tatqa_folder(tmp_path), only="span")
+    assert {one.answer_type for one in report.samples} == {"span"}
+    assert len(report.samples) + len(report.dropped) == 52
+    with pytest.raises(UsageError, match="did you mean 'span'"):
+        import_dataset("tatqa", tatqa_folder(tmp_path), only="spam")
+
+
 def test_a_file_whose_name_says_no_role_needs_a_split(tmp_path: Path) -> None:
     path = tmp_path / "questions.json"
     path.write_text(json.dumps([tatqa_context("a")]))

@@ -28,6 +28,9 @@ def import_(
     ] = "auto",
     seed: Annotated[int, typer.Option(help="Keys the splits and the drawing of balanced labels.")] = 0,
     domain: Annotated[str | None, typer.Option(help="finance, medical, iot; default: the kind's.")] = None,
+    only: Annotated[
+        str | None, typer.Option(help="Keep only this answer type: choice, number, span or label.")
+    ] = None,
     answer_type: Annotated[
         str | None,
         typer.Option(help="choice, number, span, label; default: inferred.", rich_help_panel=_COLUMNS),
@@ -81,6 +84,7 @@ def import_(
         seed=seed,
         domain=domain,
         answer_type=answer_type,
+        only=only,
         per_label=per_label,
         balance=balance,
         window=window,

@@ -21,7 +21,7 @@ from aceslm.data.importers.output import write_task
 from aceslm.data.importers.splits import check_split, contexts_in_two_splits
 from aceslm.data.readers import parse_sample
 from aceslm.errors import DataError, UsageError, nearest
-from aceslm.records import Sample
+from aceslm.records import ANSWER_TYPES, Sample
 
 __all__ = ["IMPORTERS", "Columns", "ImportReport", "import_dataset", "write_task"]
 
@@ -65,6 +65,8 @@ def import_dataset(kind: str, src: Path | str, **options: Any) -> ImportReport:
         raise UsageError(f"importer '{kind}' is not one of them{nearest(kind, IMPORTERS)}")
     chosen = ImportOptions(**options)
     check_split(chosen.split)
+    if chosen.only is not None and chosen.only not in ANSWER_TYPES:
+        raise UsageError(f"--only: '{chosen.only}' is no answer type{nearest(chosen.only, ANSWER_TYPES)}")
     importer = IMPORTERS[kind]
     hub = str(src).startswith(columns.HUB)
     if hub and importer.source:
@@ -98,6 +100,9 @@ def _validated(
             continue
         if sample.sample_id in samples:
             raise DataError(f"{where}: id '{sample.sample_id}' was already used")
+        if options.only not in {None, sample.answer_type}:
+            dropped.append((where, f"not of answer type {options.only}"))
+            continue
         samples[sample.sample_id] = sample
     return tuple(samples.values()), dropped
 

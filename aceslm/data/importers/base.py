@@ -35,7 +35,7 @@ class ImportOptions:
 
     `split` is `adapt`, `validate`, `eval`, or `auto` (what suits the dataset). `per_label` caps the records
     of one label in one split; with `balance` and no cap, the most frequent label is cut to the second.
-    `window` is the number of values in a window of a series.
+    `window` is the number of values in a window of a series. `only` keeps the records of one answer type.
     """
 
     split: str = "auto"
@@ -46,6 +46,7 @@ class ImportOptions:
     columns: Columns = field(default_factory=Columns)
     answer_type: str | None = None
     domain: str | None = None
+    only: str | None = None
 
 
 @dataclass(slots=True)

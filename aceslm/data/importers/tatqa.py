@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,18 @@ SOURCE = "TAT-QA, https://github.com/NExTplusplus/TAT-QA"
 LICENCE = "CC BY 4.0"
 FILES = ("*train*.json", "*dev*.json", "*test_gold*.json")
 
+_RECOGNISED = 60  # characters: shorter passages are phrases that any report has
 _ANSWER_TYPES = {"span": "span", "multi-span": "span", "arithmetic": "number", "count": "number"}
 
 
 def read(src: Path, options: ImportOptions) -> Found:
-    """Read published TAT-QA files; a context is a table with its paragraphs."""
+    """Read published TAT-QA files; a context is a table with its paragraphs.
+
+    Contexts to be scored that share a table or a paragraph with one that is learnt from are left out: some
+    reports stand in several files with another table of the same page.
+    """
     found = Found()
+    passages: dict[str, set[str]] = {}
     for path in source_files(src, FILES):
         contexts = json_file(path)
         if not isinstance(contexts, list):
@@ -31,13 +37,35 @@ def read(src: Path, options: ImportOptions) -> Found:
         for where, key, raw in zip(places, keys, contexts, strict=True):
             questions = need(where, raw, "questions", list)
             text = _context(where, raw)
+            passages[key] = _passages(text)
             for number, question in enumerate(questions, start=1):
                 place = f"{where}, question {number}"
                 row = _row(place, question)
                 found.rows.append((place, {**row, "context": text, "context_id": key, "split": splits[key]}))
         found.totals["contexts"] = found.totals.get("contexts", 0) + len(contexts)
     found.totals["questions"] = len(found.rows)
-    return found
+    return _without_known_text(found, passages)
+
+
+def _passages(context: str) -> set[str]:
+    """Return the table and the paragraphs of a context that are long enough to be recognised."""
+    parts = (re.sub(r"\s+", " ", part).strip().lower() for part in context.split("\n\n"))
+    return {part for part in parts if len(part) >= _RECOGNISED}
+
+
+def _without_known_text(found: Found, passages: Mapping[str, set[str]]) -> Found:
+    """Drop scored questions whose context shares a passage with one that is learnt or tuned on."""
+    learnt = {row["context_id"] for _, row in found.rows if row["split"] != "eval"}
+    known = set[str]().union(*(passages[key] for key in learnt))
+    kept = [
+        (where, row)
+        for where, row in found.rows
+        if row["context_id"] in learnt or not passages[row["context_id"]] & known
+    ]
+    places = {where for where, _ in kept}
+    reason = "its context shares text with one of the adapt or validate split"
+    dropped = [(where, reason) for where, _ in found.rows if where not in places]
+    return Found(kept, [*found.dropped, *dropped], found.totals)
 
 
 def markdown_table(cells: Sequence[Sequence[str]]) -> str:
