@@ -24,6 +24,7 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent.parent
 TESTBED = ROOT / "tests" / "slurm" / "testbed.sh"
 TIMINGS = ["latency_ms", "ttft_ms", "prefill_ms", "decode_ms", "batch_ms", "batch_size", "attempt", "shard"]
+TIMINGS += ["reflection_latency_ms", "energy_j"]
 PROGRAMS = ("munged", "mariadbd", "slurmdbd", "slurmctld", "slurmd", "sbatch", "srun", "sacct")
 
 
