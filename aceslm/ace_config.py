@@ -29,8 +29,10 @@ class AceConfig(BaseModel):
         retrieve_top_k: bullets ranked by the question, behind the shared playbook; 0 is off.
         gate: accept a version only by a paired comparison on the `validate` split, else roll back.
         gate_threshold: accept when gains - losses >= this times sqrt(gains + losses); 0: "does not lose".
-        gate_samples: about how many validation samples one comparison asks (whole contexts, redrawn).
+        gate_samples: about how many validation samples one comparison asks (whole contexts, redrawn);
+            candidates are compared on as many, of a part of the split that the gate never asks.
         candidates: deltas sampled per round; with more than 1 only the best is kept, and only if it gains.
+        candidate_temperature: temperature of the Curator for candidates where the cell itself is greedy.
         workers: array tasks that evolve in parallel for an epoch and are merged; 1 is sequential.
         constrained: decode Reflector and Curator under their JSON schemas; false: the tolerant parser.
         shuffled_from: task whose playbook `ace_shuffled` takes; null is the next task of the grid.
@@ -59,6 +61,7 @@ class AceConfig(BaseModel):
     gate_threshold: float = Field(default=1.28, ge=0.0, le=5.0)
     gate_samples: int = Field(default=70, ge=1, le=100_000)
     candidates: int = Field(default=1, ge=1, le=64)
+    candidate_temperature: float = Field(default=0.8, gt=0.0, le=5.0)
     workers: int = Field(default=1, ge=1, le=1000)
     constrained: bool = True
     shuffled_from: str | None = Field(default=None, min_length=1)

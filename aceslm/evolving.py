@@ -1,120 +1,135 @@
-"""A shard of mode `ace`: its units answered round by round while the playbook grows.
+"""Shards that evolve a playbook: rounds, the merge of several workers, the gate; step by step, resumable.
 
     discard_uncommitted(work)
-    complete = answer_by_rounds(work, engine, attempt, stop)
+    complete = answer_by_rounds(work, engine_for_role, attempt, stop)
+    complete = merge_epoch(work, engine_for_role, attempt, stop)      # where several workers evolve
 
-A round is the unit of commitment. Its rows (one part), its role calls and the next playbook version are
-written first, `state.json` last: what `state.json` does not name is thrown away and computed again. Samples
-are answered before their gold answers may reach the Reflector; from the second epoch on they are `seen`.
+A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
+written first, `state.json` last (`aceslm.journal`). What `state.json` does not name is thrown away and computed
+again. Samples are answered before their gold answers may reach the Reflector; from the second epoch on they
+are `seen`. One worker plays all steps in one shard. Of several each evolves from the playbook that the epoch
+began with, in a folder of its own; a merge shard ends the epoch.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
-from aceslm.ace import codec
-from aceslm.ace.asking import GENERATOR, ROLES, Answer, Evolution, Lesson, Played, Stopped
+from aceslm.ace.answering import generator_prompts
+from aceslm.ace.asking import GENERATOR, ROLES, Answer, Evolution, Played, Stopped
+from aceslm.ace.gate import GateLedger
 from aceslm.ace.playbook import Playbook
-from aceslm.ace.rounds import generator_prompts, play_round, rounds_of
+from aceslm.ace.rounds import play_round
+from aceslm.ace.validation import compared_with_first, gated
 from aceslm.ace_config import AceConfig
 from aceslm.attempts import Attempt
 from aceslm.digests import digest
 from aceslm.engine import Engine
 from aceslm.errors import CorruptRun
+from aceslm.journal import Journal, State, StepNote
 from aceslm.parquet import read_results
 from aceslm.parts import PartWriter, part_files
 from aceslm.paths import RunPaths
-from aceslm.records import Cell, Record, Sample, Unit
+from aceslm.records import Cell, Record, Shard
 from aceslm.rows import Work, record_of
-from aceslm.store import locked, read_json, replacing, write_json
+from aceslm.steps import (
+    FINAL,
+    GATE,
+    MERGE,
+    ROUND,
+    Step,
+    journal_of,
+    merged,
+    planned_steps,
+    require_merged,
+    starting,
+)
+from aceslm.store import locked
 
 log = logging.getLogger(__name__)
 
-_NO_STATE: Mapping[str, Any] = {"round": 0, "playbook_digest": Playbook().digest, "pending": [], "role_s": {}}
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One planned round: its number (from 1), its units, and the samples whose golds came before it."""
-
-    number: int
-    work: tuple[tuple[Unit, Sample], ...]
-    scored: tuple[Sample, ...]
+EngineForRole = Callable[[str], Engine]
 
 
 @contextmanager
-def alone(paths: RunPaths, cell: Cell) -> Iterator[None]:
-    """Keep a second worker off the same evolution; cells that do not evolve need no such care.
+def alone(paths: RunPaths, cell: Cell, shard: Shard) -> Iterator[None]:
+    """Keep a second task off the same evolution; cells that do not evolve need no such care.
 
     Raises:
-        Locked: another worker evolves this playbook.
+        Locked: another task evolves this playbook.
     """
     if not cell.evolves:
         yield
         return
-    folder = paths.playbooks(cell.cell_id)
+    folder = journal_of(paths, cell, shard).folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / ".lock", f"the evolution of {cell.cell_id}"):
         yield
 
 
-def answer_by_rounds(work: Work, engine: Engine, attempt: Attempt, stop: Callable[[], bool]) -> bool:
-    """Play the rounds that are not committed yet; return whether all are.
+def answer_by_rounds(
+    work: Work, engine_for_role: EngineForRole, attempt: Attempt, stop: Callable[[], bool]
+) -> bool:
+    """Play the steps of a shard that are not committed yet; return whether all are.
 
     Raises:
         EngineError: the engine ended without an answer for every prompt.
         CorruptRun: a committed playbook version is not the one that `state.json` names.
+        RunError: what the shard builds on is not there.
     """
-    ace = AceConfig.model_validate(work.cell.ace)
-    planned = planned_rounds(work)
-    state = dict(_state(work))
-    playbook = _committed(work, state)
-    evolution = Evolution(work.cell, ace, engine, stop)
-    done = sum(len(one.work) for one in planned[: state["round"]])
+    evolution = _evolution(work, engine_for_role, stop)
+    journal = _journal(work)
+    steps = planned_steps(work)
+    state, playbook = _resumed(work, evolution, journal)
+    done = sum(len(step.work) for step in steps[: state.cursor])
     generated = 0
     attempt.progress(done, len(work.units), generated)
-    for one in planned[state["round"] :]:
+    for step in steps[state.cursor :]:
         if stop() or work.paths.done(work.shard.shard_id).exists():
             return False
-        curate = one.number % ace.curate_every == 0 or one.number == len(planned)
-        pending = [Lesson(*lesson) for lesson in state["pending"]]
         try:
-            played = play_round(evolution, playbook, one.work, pending, curate=curate, scored=one.scored)
+            played = _play(work, evolution, journal, state, playbook, step)
         except Stopped:
             return False
-        state = _commit(work, engine, played, state, is_last=one.number == len(planned))
+        _write_rows(work, evolution.engine, played.answers, playbook.version)
         playbook = played.playbook
-        generated += len(one.work)
+        state = _after(state, step, played)
+        journal.commit(state, playbook, _note(evolution, step, played), played.calls)
+        generated += len(step.work)
         attempt.note(rows_done=done + generated)
         attempt.progress(done + generated, len(work.units), generated)
+    if state.ended:
+        journal.close()
     return True
 
 
-def planned_rounds(work: Work) -> tuple[Round, ...]:
-    """Return all rounds of a shard in order: epoch by epoch, whole contexts together."""
-    ace = AceConfig.model_validate(work.cell.ace)
-    rounds: list[Round] = []
-    scored: dict[str, Sample] = {}
-    for epoch in sorted({unit.epoch for unit in work.units}):
-        units = {unit.sample_id: unit for unit in work.units if unit.epoch == epoch}
-        for members in rounds_of((work.samples[name] for name in units), ace.round_size):
-            pairs = tuple((units[sample.sample_id], sample) for sample in members)
-            rounds.append(Round(len(rounds) + 1, pairs, tuple(scored.values())))
-            scored |= {sample.sample_id: sample for sample in members}
-    return tuple(rounds)
+merge_epoch = (
+    answer_by_rounds  # the steps of a merge shard are the merge, the gate, and at last the comparison
+)
+
+
+def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:
+    """Return the playbook that an evolution ended with; None while it has not ended.
+
+    Raises:
+        CorruptRun: the version is not the one that `state.json` names.
+    """
+    journal = Journal(paths.playbooks(cell.cell_id))
+    state = journal.state()
+    return journal.committed(state) if state is not None and state.ended else None
 
 
 def discard_uncommitted(work: Work) -> None:
     """Delete the parts of rounds that were not committed: a later attempt computes them again."""
-    rounds = planned_rounds(work)[: _state(work)["round"]]
-    committed = {unit.unit_id for one in rounds for unit, _ in one.work}
+    journal = _journal(work)
+    state = journal.state()
+    steps = planned_steps(work)[: state.cursor if state else 0]
+    committed = {unit.unit_id for step in steps for unit, _ in step.work}
     held: set[str] = set()
     for path in part_files(work.paths, work.shard.shard_id):
         try:
@@ -129,7 +144,7 @@ def discard_uncommitted(work: Work) -> None:
     if committed - held and not work.paths.done(work.shard.shard_id).exists():
         # a shard withdrawn as corrupt, or a damaged part: what was learnt from its rows goes with them
         log.warning("rows of committed rounds of %s are gone: it evolves again", work.cell.cell_id)
-        (_folder(work) / "state.json").unlink(missing_ok=True)
+        journal.forget()
         for path in part_files(work.paths, work.shard.shard_id):
             path.unlink(missing_ok=True)
 
@@ -137,29 +152,16 @@ def discard_uncommitted(work: Work) -> None:
 def evolved_prompts(work: Work, engine: Engine) -> Iterator[tuple[str, str]]:
     """Yield digest and text of every Generator prompt, from the committed playbook versions."""
     ace = AceConfig.model_validate(work.cell.ace)
-    for one in planned_rounds(work):
-        playbook = codec.load(_version(work, one.number - 1))
-        for prompt, _ in generator_prompts(work.cell, ace, playbook, one.work):
+    journal = _journal(work)
+    steps = planned_steps(work)
+    state = journal.state()
+    first = state.version - len(steps) if state else 0  # all steps are committed by now
+    for number, step in enumerate(steps, start=first):
+        if not step.work:
+            continue
+        for prompt, _ in generator_prompts(work.cell, ace, journal.playbook(number), step.work):
             text = engine.render(prompt)
             yield digest(text), text
-
-
-def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:
-    """Return the playbook that an evolution ended with; None while it has not ended.
-
-    Raises:
-        CorruptRun: the version is not the one that `state.json` names.
-    """
-    folder = paths.playbooks(cell.cell_id)
-    if not (folder / "state.json").exists():
-        return None
-    state = read_json(folder / "state.json")
-    if not state.get("ended"):
-        return None
-    playbook = codec.load(folder / f"v{state['round']:04d}.jsonl")
-    if playbook.digest != state["playbook_digest"]:
-        raise CorruptRun(f"{folder}: the last version is not the playbook that state.json names; restore it")
-    return playbook
 
 
 def overhead(work: Work) -> dict[str, Any]:
@@ -167,51 +169,28 @@ def overhead(work: Work) -> dict[str, Any]:
 
     `relative_cost` is the time of one adapted sample relative to its answer alone.
     """
-    role_s: dict[str, float] = dict(_state(work)["role_s"])
+    journal = _journal(work)
+    state = journal.state()
+    role_s = dict(state.role_s) if state else {}
     calls, failures = Counter[str](), Counter[str]()
-    for path in sorted(_folder(work).glob("v*.calls.jsonl")):
-        for line in path.read_text(encoding="utf-8").splitlines():
-            call = json.loads(line)
-            calls[call["role"]] += 1
-            failures[call["role"]] += call["parsed"] is False
+    for call in journal.calls():
+        calls[call.role] += 1
+        failures[call.role] += call.parsed is False
     answering_s = role_s.get(GENERATOR, 0.0)
     return {
         "role_s": role_s,
         "role_calls": {role: calls[role] for role in ROLES},
         "parse_failures": {role: failures[role] for role in ROLES if role != GENERATOR},
+        "validation": {name: asdict(ledger) for name, ledger in state.ledger.items()} if state else {},
         "relative_cost": sum(role_s.values()) / answering_s if answering_s else None,
     }
 
 
-def _commit(
-    work: Work, engine: Engine, played: Played, state: Mapping[str, Any], *, is_last: bool
-) -> dict[str, Any]:
-    """Write one round: rows, calls, version, and `state.json` last."""
-    number = played.playbook.version
-    folder = _folder(work)
-    folder.mkdir(parents=True, exist_ok=True)
-    if number == 1:
-        codec.save(_version(work, 0), Playbook())
+def _write_rows(work: Work, engine: Engine, answers: Sequence[Answer], version: int) -> None:
     writer = PartWriter(work.paths, work.shard.shard_id, work.attempt)
-    for answer in played.answers:
-        writer.append(_record(work, engine, answer, number - 1))
+    for answer in answers:
+        writer.append(_record(work, engine, answer, version))
     writer.flush()
-    with replacing(folder / f"v{number:04d}.calls.jsonl") as partial:
-        lines = [json.dumps(asdict(call), ensure_ascii=True) + "\n" for call in played.calls]
-        partial.write_text("".join(lines), encoding="utf-8")
-    codec.save(_version(work, number), played.playbook)
-    spent = state["role_s"]
-    after = {
-        "round": number,
-        "ended": is_last,
-        "epoch": played.answers[0].unit.epoch,
-        "next_number": played.playbook.next_number,
-        "playbook_digest": played.playbook.digest,
-        "pending": [[lesson.unit_id, lesson.text] for lesson in played.pending],
-        "role_s": {role: spent.get(role, 0.0) + seconds for role, seconds in played.role_s.items()},
-    }
-    write_json(folder / "state.json", after)
-    return after
 
 
 def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:
@@ -227,26 +206,90 @@ def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:
     )
 
 
-def _state(work: Work) -> Mapping[str, Any]:
-    path = _folder(work) / "state.json"
-    if not path.exists():
-        return _NO_STATE
-    state: dict[str, Any] = read_json(path)
-    return state
+def _evolution(work: Work, engine_for_role: EngineForRole, stop: Callable[[], bool]) -> Evolution:
+    ace = AceConfig.model_validate(work.cell.ace)
+    place = "" if work.shard.worker is None else _journal(work).folder.name
+    return Evolution(work.cell, ace, engine_for_role, stop, work.validate, place)
 
 
-def _committed(work: Work, state: Mapping[str, Any]) -> Playbook:
-    playbook = codec.load(_version(work, state["round"])) if state["round"] else Playbook()
-    if playbook.digest != state["playbook_digest"] or playbook.version != state["round"]:
-        raise CorruptRun(
-            f"{_version(work, state['round'])}: is not the playbook that state.json names; restore it"
+def _resumed(work: Work, evolution: Evolution, journal: Journal) -> tuple[State, Playbook]:
+    """Return what is committed; before the first step, what the evolution starts with."""
+    state = journal.state()
+    if state is None:
+        playbook = starting(work, evolution)
+        journal.start(playbook, evolution.engine.count_tokens(playbook.render()))
+        state = State(
+            work.cell.seed, playbook.version, playbook.digest, playbook.next_number, playbook.version
         )
-    return playbook
+    if work.shard.step == MERGE:
+        require_merged(state, work.shard.epoch or 0, work.shard)
+    return state, journal.committed(state)
 
 
-def _version(work: Work, number: int) -> Path:
-    return _folder(work) / f"v{number:04d}.jsonl"
+def _play(
+    work: Work, evolution: Evolution, journal: Journal, state: State, playbook: Playbook, step: Step
+) -> Played:
+    """Play one step.
+
+    Raises:
+        Stopped, EngineError, RunError: see `answer_by_rounds`.
+    """
+    if step.kind == ROUND:
+        return play_round(
+            evolution, playbook, step.work, state.pending, curate=step.curate, scored=step.scored
+        )
+    if step.kind == MERGE:
+        return Played(merged(work, evolution, playbook), {})
+    role_s: dict[str, float] = {}
+    if step.kind == GATE:
+        before = journal.playbook(state.accepted)
+        after, trial = gated(evolution, before, playbook, role_s)
+    else:
+        after, trial = compared_with_first(evolution, journal.playbook(0), playbook, role_s)
+    log.info("%s, epoch %d: %s %s", work.cell.cell_id, step.epoch, step.kind, trial.reason)
+    return Played(after, role_s, pending=state.pending, trial=trial)
 
 
-def _folder(work: Work) -> Path:
-    return work.paths.playbooks(work.cell.cell_id)
+def _after(state: State, step: Step, played: Played) -> State:
+    """Return the state with one more step in it."""
+    playbook, trial = played.playbook, played.trial
+    ledger = dict(state.ledger)
+    if trial is not None:
+        known = ledger.get(trial.purpose, GateLedger())
+        ledger[trial.purpose] = known.after(
+            trial.accepted, comparisons=len(trial.pairs), queries=trial.queries
+        )
+    role_s = dict(state.role_s)
+    for role, seconds in played.role_s.items():
+        role_s[role] = role_s.get(role, 0.0) + seconds
+    return replace(
+        state,
+        version=playbook.version,
+        playbook_digest=playbook.digest,
+        next_number=playbook.next_number,
+        accepted=playbook.version if step.kind in {GATE, FINAL} else state.accepted,
+        cursor=state.cursor + 1,
+        epoch=step.epoch,
+        epochs=(*state.epochs, playbook.version) if step.ends_epoch else state.epochs,
+        ended=step.ends,
+        pending=played.pending,
+        ledger=ledger,
+        role_s=role_s,
+    )
+
+
+def _note(evolution: Evolution, step: Step, played: Played) -> StepNote:
+    playbook, trial = played.playbook, played.trial
+    return StepNote(
+        version=playbook.version,
+        kind=step.kind,
+        epoch=step.epoch,
+        tokens=evolution.engine.count_tokens(playbook.render()),
+        bullets=len(playbook.shown),
+        decision=trial.reason if trial else "",
+        accepted=trial.accepted if trial else None,
+    )
+
+
+def _journal(work: Work) -> Journal:
+    return journal_of(work.paths, work.cell, work.shard)

@@ -112,6 +112,18 @@ def write_prompts(texts: Iterable[tuple[str, str]], path: Path) -> None:
     write_table(pa.table(columns), path)
 
 
+def write_values(kind: type, values: Sequence[Any], path: Path) -> None:
+    """Write frozen values of one dataclass as a table, with the columns that its annotations declare."""
+    hints = typing.get_type_hints(kind)
+    names = [field.name for field in fields(kind)]
+    schema = pa.schema([_column(name, hints[name]) for name in names])
+    columns = [
+        pa.array([_clean(getattr(value, name)) for value in values], schema.field(name).type)
+        for name in names
+    ]
+    write_table(pa.Table.from_arrays(columns, schema=schema), path)
+
+
 def _column(name: str, hint: Any) -> pa.Field:
     nullable = False
     if typing.get_origin(hint) in (typing.Union, types.UnionType):

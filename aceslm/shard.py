@@ -93,7 +93,7 @@ def run_shard(
     evolves = cell.evolves
     if evolves and name.rank:  # rounds follow one another: there is nothing to share out
         return Outcome.PARTLY_DONE
-    with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell):
+    with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell, shard):
         work = _work(paths, plan, shard, name)
         if evolves:
             discard_uncommitted(work)
@@ -107,7 +107,7 @@ def run_shard(
         attempt.note(engine=_engine_facts(engine))
         started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
         if evolves:
-            complete = answer_by_rounds(work, engine, attempt, stop)
+            complete = answer_by_rounds(work, lambda _role: engine, attempt, stop)
         else:
             asked = asked_prompts(work, pending, playbook)
             complete = _generate(work, asked, playbook, engine, attempt, policy or FlushPolicy(), stop)

@@ -41,6 +41,8 @@ FLOORS: dict[str, int] = {
     "aceslm.summary": 3,
     "aceslm.rows": 3,
     "aceslm.tables": 3,
+    "aceslm.journal": 4,
+    "aceslm.steps": 4,
     "aceslm.evolving": 4,
     "aceslm.carrying": 4,
     "aceslm.shard": 4,

@@ -1,23 +1,27 @@
-"""The words of one round, and the one way in which all roles ask the engine.
+"""The words of one step of an evolution, and the one way in which all roles ask their engines.
 
-evolution = Evolution(cell, ace, engine, should_stop)
+evolution = Evolution(cell, ace, engine_for_role, should_stop)
 completions = evolution.ask(prompts, role_s, GENERATOR)    # request id -> completion, or Stopped
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
+from aceslm.ace.deltas import Applied, Delta
+from aceslm.ace.gate import Trial
 from aceslm.ace.parsing import Reflection
 from aceslm.ace.playbook import Playbook
 from aceslm.ace_config import AceConfig
 from aceslm.engine import Engine
 from aceslm.errors import EngineError
-from aceslm.records import Cell, Completion, Prompt, Sample, Unit
+from aceslm.records import Cell, Completion, GenerationSettings, Prompt, Sample, Unit
 
 GENERATOR, REFLECTOR, CURATOR = ROLES = ("generator", "reflector", "curator")
+VALIDATION = "validation"  # what the gate and candidates ask the Generator, timed apart
 
 
 class Stopped(Exception):
@@ -34,12 +38,18 @@ class Lesson:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One role call. `refused` counts its deltas that were not applied; `parsed` is None for answers."""
+    """One role call. `deltas` (JSON): what a Curator proposed; `refused` counts those that were not applied.
+
+    `parsed` is None for answers. `unit_id` is the first unit that a Curator's lessons come from.
+    """
 
     role: str
     round: int
+    epoch: int
     unit_id: str
+    candidate: int
     raw_output: str
+    deltas: str
     parsed: bool | None
     applied: int
     refused: int
@@ -65,25 +75,44 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Played:
-    """What one round gives. `role_s`: wall seconds of each role's batches."""
+    """What one step gives. `role_s`: wall seconds of each role's batches; `trial`: what was validated."""
 
     playbook: Playbook
-    answers: tuple[Answer, ...]
-    pending: tuple[Lesson, ...]
-    calls: tuple[Call, ...]
     role_s: dict[str, float]
+    answers: tuple[Answer, ...] = ()
+    pending: tuple[Lesson, ...] = ()
+    calls: tuple[Call, ...] = ()
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evolution:
-    """What stays the same through all rounds of one evolution."""
+    """What stays the same through all steps of one evolution.
+
+    `validate` holds the samples that the gate and candidates may be scored on. `place` names the worker where
+    several evolve one playbook, so that no two of their requests share an id.
+    """
 
     cell: Cell
     ace: AceConfig
-    engine: Engine
+    engine_for_role: Callable[[str], Engine]
     should_stop: Callable[[], bool]
+    validate: tuple[Sample, ...] = ()
+    place: str = ""
 
-    def ask(self, prompts: Sequence[Prompt], role_s: dict[str, float], role: str) -> dict[str, Completion]:
+    @property
+    def engine(self) -> Engine:
+        """The Generator's engine: its tokens are those that a playbook is measured in."""
+        return self.engine_for_role(GENERATOR)
+
+    def ask(
+        self,
+        prompts: Sequence[Prompt],
+        role_s: dict[str, float],
+        role: str,
+        *,
+        settings: GenerationSettings | None = None,
+    ) -> dict[str, Completion]:
         """Answer `prompts` in one batch; request id -> completion.
 
         Raises:
@@ -93,7 +122,8 @@ class Evolution:
         began = time.perf_counter()
         found: dict[str, Completion] = {}
         if prompts:
-            for completion in self.engine.generate(prompts, self.cell.generation, self.should_stop):
+            engine = self.engine_for_role(GENERATOR if role == VALIDATION else role)
+            for completion in engine.generate(prompts, settings or self.cell.generation, self.should_stop):
                 found[completion.request_id] = completion
         role_s[role] = role_s.get(role, 0.0) + time.perf_counter() - began
         if missing := len(prompts) - len(found):
@@ -101,3 +131,33 @@ class Evolution:
                 raise Stopped
             raise EngineError(f"the engine returned no answer for {missing} of {len(prompts)} prompts")
         return found
+
+
+def call_of(
+    role: str,
+    playbook: Playbook,
+    unit: Unit,
+    completion: Completion,
+    *,
+    parsed: bool | None = None,
+    candidate: int = 0,
+    deltas: Sequence[Delta] = (),
+    outcome: Applied | None = None,
+) -> Call:
+    """Return the record of one role call in the round after `playbook`."""
+    proposed = [{"op": type(delta).__name__.lower(), **asdict(delta)} for delta in deltas]
+    return Call(
+        role=role,
+        round=playbook.version + 1,
+        epoch=unit.epoch,
+        unit_id=unit.unit_id,
+        candidate=candidate,
+        raw_output=completion.text,
+        deltas=json.dumps(proposed) if proposed else "",
+        parsed=parsed,
+        applied=len(outcome.applied) if outcome else 0,
+        refused=len(outcome.refused) if outcome else 0,
+        prompt_tokens=completion.prompt_tokens,
+        output_tokens=completion.output_tokens,
+        latency_ms=completion.latency_ms,
+    )

@@ -77,6 +77,20 @@ class GateLedger:
 
 
 @dataclass(frozen=True, slots=True)
+class Trial:
+    """One question to the `validate` split and how it came out; `pairs` has one entry per candidate.
+
+    `purpose` is `gate`, `select` (among candidates) or `final` (the last version against the first).
+    """
+
+    purpose: str
+    accepted: bool
+    pairs: tuple[Pairs, ...]
+    queries: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The candidate kept among several: its index, or None where none gained."""
 

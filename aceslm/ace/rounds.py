@@ -15,33 +15,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from aceslm.ace.asking import CURATOR, GENERATOR, REFLECTOR, ROLES, Answer, Call, Evolution, Lesson, Played
-from aceslm.ace.deltas import Applied, Delta, Tag, allow, apply, first_refusal
-from aceslm.ace.leakage import GoldIndex, leak_refusal
-from aceslm.ace.parsing import parse_curation, parse_reflection
-from aceslm.ace.playbook import Playbook, render_bullets
-from aceslm.ace.retrieval import BulletIndex
-from aceslm.ace.roles import (
-    LESSONS_PER_CURATION,
-    citations,
-    credit,
-    curator_messages,
-    echo_refusal,
-    reflector_messages,
-    used_bullets,
-)
-from aceslm.ace.schemas import (
-    CURATOR_JSON,
-    CURATOR_MAX_NEW_TOKENS,
-    REFLECTOR_JSON,
-    REFLECTOR_MAX_NEW_TOKENS,
-)
-from aceslm.ace.upkeep import Limits, maintain
+from aceslm.ace.answering import answer
+from aceslm.ace.asking import REFLECTOR, ROLES, Answer, Call, Evolution, Lesson, Played, call_of
+from aceslm.ace.curating import curated, kept_small
+from aceslm.ace.deltas import Tag, apply
+from aceslm.ace.leakage import GoldIndex
+from aceslm.ace.parsing import parse_reflection
+from aceslm.ace.playbook import Playbook
+from aceslm.ace.roles import credit, reflector_messages
+from aceslm.ace.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
 from aceslm.ace_config import AceConfig
 from aceslm.digests import digest
-from aceslm.records import Cell, Completion, Prompt, Sample, Unit
-from aceslm.rows import prompt_for
-from aceslm.tasks import judge
+from aceslm.records import Prompt, Sample, Unit
+
+
+def in_seed_order(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:
+    """Return the samples with their contexts permuted by `seed`; 0 keeps the published order.
+
+    Within a context nothing moves. The order of one context relative to another does not depend on which
+    others there are.
+    """
+    contexts = _by_context(samples)
+    names = sorted(contexts, key=lambda name: digest("order", seed, *name)) if seed else list(contexts)
+    return tuple(sample for name in names for sample in contexts[name])
 
 
 def rounds_of(samples: Iterable[Sample], round_size: int) -> tuple[tuple[Sample, ...], ...]:
@@ -49,31 +45,13 @@ def rounds_of(samples: Iterable[Sample], round_size: int) -> tuple[tuple[Sample,
 
     Contexts come in the order of their first question. A context larger than `round_size` is a round.
     """
-    contexts: dict[tuple[bool, str], list[Sample]] = {}
-    for sample in samples:
-        key = (True, sample.context_id) if sample.context_id else (False, sample.sample_id)
-        contexts.setdefault(key, []).append(sample)
     rounds: list[list[Sample]] = []
-    for members in contexts.values():
+    for members in _by_context(samples).values():
         if rounds and len(rounds[-1]) + len(members) <= round_size:
             rounds[-1] += members
         else:
             rounds.append(list(members))
     return tuple(tuple(members) for members in rounds)
-
-
-def generator_prompts(
-    cell: Cell, ace: AceConfig, playbook: Playbook, work: Sequence[tuple[Unit, Sample]]
-) -> list[tuple[Prompt, tuple[str, ...]]]:
-    """Return prompt and retrieved bullet ids of each unit: the prompt builder of every mode."""
-    text = playbook.render()
-    index = BulletIndex(playbook.shown) if ace.retrieve_top_k else None
-    found = []
-    for unit, sample in work:
-        bullets = index.top_k(sample.question, ace.retrieve_top_k) if index else ()
-        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets))
-        found.append((prompt, tuple(bullet.bullet_id for bullet in bullets)))
-    return found
 
 
 def play_round(
@@ -97,7 +75,7 @@ def play_round(
     """
     role_s = dict.fromkeys(ROLES, 0.0)
     number = playbook.version + 1
-    answers, calls = _answer(evolution, playbook, work, role_s)
+    answers, calls = answer(evolution, playbook, work, role_s)
     answers, reflector_calls = _reflect(evolution, playbook, answers, role_s)
     calls += reflector_calls
     labels = evolution.ace.labels
@@ -107,36 +85,13 @@ def play_round(
         tags += credit(one.used, correct=correct, cited=one.cited, reflection=one.reflection)
     grown = apply(playbook, tags, round_number=number).playbook
     lessons = (*pending, *(Lesson(a.unit.unit_id, a.reflection.lesson) for a in answers if a.reflection))
-    if curate:
-        known = (*scored, *(sample for _, sample in work)) if labels else ()
-        grown, curator_calls = _curate(evolution, grown, lessons, GoldIndex.of(known), role_s)
-        calls += curator_calls
-        lessons = ()
-    kept = maintain(
-        grown, _limits(evolution.ace), round_number=number, count_tokens=evolution.engine.count_tokens
-    )
-    return Played(kept.playbook.advanced(), answers, lessons, tuple(calls), role_s)
-
-
-def _answer(
-    evolution: Evolution,
-    playbook: Playbook,
-    work: Sequence[tuple[Unit, Sample]],
-    role_s: dict[str, float],
-) -> tuple[tuple[Answer, ...], list[Call]]:
-    asked = generator_prompts(evolution.cell, evolution.ace, playbook, work)
-    found = evolution.ask([prompt for prompt, _ in asked], role_s, GENERATOR)
-    shown = {bullet.bullet_id for bullet in playbook.shown}
-    answers, calls = [], []
-    for (unit, sample), (prompt, retrieved) in zip(work, asked, strict=True):
-        completion = found[prompt.request_id]
-        cited = citations(completion.text, playbook)
-        used = used_bullets(shown, cited=cited, retrieved=retrieved)
-        verdict = judge(sample, completion.text)
-        correct = completion.error is None and verdict.parsed and bool(verdict.correct)
-        answers.append(Answer(unit, sample, prompt, completion, correct, cited, used))
-        calls.append(_call(GENERATOR, playbook, unit.unit_id, completion, parsed=None))
-    return tuple(answers), calls
+    if not curate:
+        kept = kept_small(evolution, grown)
+        return Played(kept.advanced(), role_s, answers, lessons, tuple(calls))
+    known = (*scored, *(sample for _, sample in work)) if labels else ()
+    made = curated(evolution, grown, lessons, work[0][0].epoch, GoldIndex.of(known), role_s)
+    calls += made.calls
+    return Played(made.playbook.advanced(), role_s, answers, (), tuple(calls), made.trial)
 
 
 def _reflect(
@@ -162,7 +117,7 @@ def _reflect(
                 reflection=said or one.reflection,
                 reflection_ms=(one.reflection_ms or 0.0) + completion.latency_ms,
             )
-            calls.append(_call(REFLECTOR, playbook, one.unit.unit_id, completion, parsed=said is not None))
+            calls.append(call_of(REFLECTOR, playbook, one.unit, completion, parsed=said is not None))
     return tuple(reflected), calls
 
 
@@ -182,69 +137,9 @@ def _reflector_prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: 
     )
 
 
-def _curate(
-    evolution: Evolution,
-    playbook: Playbook,
-    lessons: Sequence[Lesson],
-    golds: GoldIndex,
-    role_s: dict[str, float],
-) -> tuple[Playbook, list[Call]]:
-    """Ask the Curator about a few lessons a prompt, all in one batch; apply what it says in that order."""
-    size = LESSONS_PER_CURATION
-    groups = [lessons[start : start + size] for start in range(0, len(lessons), size)]
-    shown = playbook.render()
-    prompts = [
-        Prompt(
-            request_id=digest(group[0].unit_id, CURATOR, 0, 0),
-            messages=curator_messages(evolution.cell.domain, shown, [lesson.text for lesson in group]),
-            max_new_tokens=CURATOR_MAX_NEW_TOKENS,
-            json_schema=CURATOR_JSON if evolution.ace.constrained else None,
-        )
-        for group in groups
-    ]
-    found = evolution.ask(prompts, role_s, CURATOR)
-    refuse = first_refusal(leak_refusal(golds) if evolution.ace.labels else allow, echo_refusal)
-    calls = []
-    for group, prompt in zip(groups, prompts, strict=True):
-        completion = found[prompt.request_id]
-        said = parse_curation(completion.text, truncated=completion.finish_reason == "length")
-        deltas: tuple[Delta, ...] = said.deltas if said else ()
-        units = [lesson.unit_id for lesson in group]
-        outcome = apply(
-            playbook, deltas, round_number=playbook.version + 1, source_units=units, refuse=refuse
-        )
-        playbook = outcome.playbook
-        calls.append(_call(CURATOR, playbook, units[0], completion, parsed=said is not None, outcome=outcome))
-    return playbook, calls
-
-
-def _call(
-    role: str,
-    playbook: Playbook,
-    unit_id: str,
-    completion: Completion,
-    *,
-    parsed: bool | None,
-    outcome: Applied | None = None,
-) -> Call:
-    return Call(
-        role=role,
-        round=playbook.version + 1,
-        unit_id=unit_id,
-        raw_output=completion.text,
-        parsed=parsed,
-        applied=len(outcome.applied) if outcome else 0,
-        refused=len(outcome.refused) if outcome else 0,
-        prompt_tokens=completion.prompt_tokens,
-        output_tokens=completion.output_tokens,
-        latency_ms=completion.latency_ms,
-    )
-
-
-def _limits(ace: AceConfig) -> Limits:
-    return Limits(
-        dedup_similarity=ace.dedup_similarity,
-        unused_rounds=ace.prune_unused_rounds,
-        capacity=ace.capacity,
-        token_budget=ace.token_budget,
-    )
+def _by_context(samples: Iterable[Sample]) -> dict[tuple[bool, str], list[Sample]]:
+    contexts: dict[tuple[bool, str], list[Sample]] = {}
+    for sample in samples:
+        key = (True, sample.context_id) if sample.context_id else (False, sample.sample_id)
+        contexts.setdefault(key, []).append(sample)
+    return contexts

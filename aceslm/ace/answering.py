@@ -1,0 +1,93 @@
+"""The Generator: units -> prompts -> scored answers. One prompt builder and one scorer for all uses.
+
+answers, calls = answer(evolution, playbook, work, role_s)
+outcomes = validated(evolution, playbook, samples, role_s, key=("gate", 7, 0))    # sample id -> correct
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aceslm.ace.asking import GENERATOR, VALIDATION, Answer, Call, Evolution, call_of
+from aceslm.ace.playbook import Playbook, render_bullets
+from aceslm.ace.retrieval import BulletIndex
+from aceslm.ace.roles import citations, used_bullets
+from aceslm.ace_config import AceConfig
+from aceslm.digests import digest
+from aceslm.records import Cell, Completion, Prompt, Sample, Unit
+from aceslm.rows import prompt_for
+from aceslm.tasks import judge
+
+
+def generator_prompts(
+    cell: Cell, ace: AceConfig, playbook: Playbook, work: Sequence[tuple[Unit, Sample]]
+) -> list[tuple[Prompt, tuple[str, ...]]]:
+    """Return prompt and retrieved bullet ids of each unit: the prompt builder of every mode."""
+    text = playbook.render()
+    index = BulletIndex(playbook.shown) if ace.retrieve_top_k else None
+    found = []
+    for unit, sample in work:
+        bullets = index.top_k(sample.question, ace.retrieve_top_k) if index else ()
+        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets))
+        found.append((prompt, tuple(bullet.bullet_id for bullet in bullets)))
+    return found
+
+
+def answer(
+    evolution: Evolution,
+    playbook: Playbook,
+    work: Sequence[tuple[Unit, Sample]],
+    role_s: dict[str, float],
+) -> tuple[tuple[Answer, ...], list[Call]]:
+    """Answer and score the units of one round.
+
+    Raises:
+        Stopped, EngineError: as `Evolution.ask`.
+    """
+    asked = generator_prompts(evolution.cell, evolution.ace, playbook, work)
+    found = evolution.ask([prompt for prompt, _ in asked], role_s, GENERATOR)
+    shown = {bullet.bullet_id for bullet in playbook.shown}
+    answers, calls = [], []
+    for (unit, sample), (prompt, retrieved) in zip(work, asked, strict=True):
+        completion = found[prompt.request_id]
+        cited = citations(completion.text, playbook)
+        used = used_bullets(shown, cited=cited, retrieved=retrieved)
+        correct = is_correct(sample, completion)
+        answers.append(Answer(unit, sample, prompt, completion, correct, cited, used))
+        calls.append(call_of(GENERATOR, playbook, unit, completion))
+    return tuple(answers), calls
+
+
+def validated(
+    evolution: Evolution,
+    playbook: Playbook,
+    samples: Sequence[Sample],
+    role_s: dict[str, float],
+    *,
+    key: Sequence[object],
+) -> dict[str, bool]:
+    """Return sample id -> correct for samples that are asked in order to judge a playbook.
+
+    Args:
+        key: purpose, step and candidate; with cell, worker and sample it names each request.
+    """
+    cell = evolution.cell
+    work = [(cell.unit(sample.sample_id, 0), sample) for sample in samples]
+    prompts = [
+        replace(prompt, request_id=digest(cell.cell_id, evolution.place, *key, sample.sample_id))
+        for (prompt, _), sample in zip(
+            generator_prompts(cell, evolution.ace, playbook, work), samples, strict=True
+        )
+    ]
+    found = evolution.ask(prompts, role_s, VALIDATION)
+    return {
+        sample.sample_id: is_correct(sample, found[prompt.request_id])
+        for sample, prompt in zip(samples, prompts, strict=True)
+    }
+
+
+def is_correct(sample: Sample, completion: Completion) -> bool:
+    """Say whether an answer counts as right; one that failed or cannot be read does not."""
+    verdict = judge(sample, completion.text)
+    return completion.error is None and verdict.parsed and bool(verdict.correct)

@@ -1,0 +1,171 @@
+"""What is asked of the `validate` split while a playbook evolves: candidates, the gate, the last comparison.
+
+    chosen, trial = best_candidate(evolution, before, candidates, role_s)     # once a round
+    playbook, trial = gated(evolution, accepted, candidate, role_s)           # once an epoch
+    playbook, trial = compared_with_first(evolution, first, last, role_s)     # once, at the end
+
+The same prompt builder, parser and scorer as for every other answer. Candidates are compared on questions of
+other contexts than the gate's, which would else only see again what selection has fitted. A playbook with the
+very text of the one before it is not asked: it would be compared with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aceslm.ace.answering import validated
+from aceslm.ace.asking import Evolution
+from aceslm.ace.gate import Trial, compare, decide, draw_minibatch, select_candidate, settle
+from aceslm.ace.playbook import Playbook
+from aceslm.ace_config import AceConfig
+from aceslm.digests import digest
+from aceslm.errors import ConfigError
+from aceslm.records import Sample
+
+GATE, SELECT, FINAL = PURPOSES = ("gate", "select", "final")
+SELECT_SHARE = 110 / 180  # select 110, gate 70: as TAT-QA's validation questions are divided
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The `validate` split, divided by context where candidates and the gate both ask it."""
+
+    select: tuple[Sample, ...]
+    gate: tuple[Sample, ...]
+
+
+def divided(samples: Sequence[Sample], ace: AceConfig) -> Parts:
+    """Return which samples candidates and which the gate may ask; the division is the same for every seed."""
+    if not (ace.gate and ace.candidates > 1):
+        return Parts(tuple(samples), tuple(samples))
+    contexts: dict[str, list[Sample]] = {}
+    for sample in samples:
+        contexts.setdefault(sample.context_id or sample.sample_id, []).append(sample)
+    chosen: set[str] = set()
+    count = 0
+    for name in sorted(contexts, key=lambda one: digest("validate", one))[:-1]:
+        if count and count + len(contexts[name]) > SELECT_SHARE * len(samples):
+            continue
+        chosen.add(name)
+        count += len(contexts[name])
+    select = tuple(one for one in samples if (one.context_id or one.sample_id) in chosen)
+    return Parts(select, tuple(one for one in samples if (one.context_id or one.sample_id) not in chosen))
+
+
+def check_validation(ace: AceConfig, task_name: str, context_names: Sequence[str]) -> None:
+    """Refuse a gate or candidates on a task that has nothing to validate on.
+
+    Args:
+        context_names: context (or sample id, where it has none) of every sample of the `validate` split.
+
+    Raises:
+        ConfigError: names the key, the task, and what to do.
+    """
+    if not ace.gate and ace.candidates == 1:
+        return
+    key, off = ("ace.gate", "ace.gate=false") if ace.gate else ("ace.candidates", "ace.candidates=1")
+    if not context_names:
+        raise ConfigError(
+            f"key '{key}': task '{task_name}' has no samples with split 'validate': add some, or "
+            f"say --set {off}"
+        )
+    if ace.gate and ace.candidates > 1 and len(set(context_names)) < 2:
+        raise ConfigError(
+            f"keys 'ace.gate' and 'ace.candidates': the 'validate' split of task '{task_name}' is one "
+            "context, which the two cannot share: add another, or say --set ace.candidates=1"
+        )
+
+
+def best_candidate(
+    evolution: Evolution, before: Playbook, candidates: Sequence[Playbook], role_s: dict[str, float]
+) -> tuple[int | None, Trial]:
+    """Return the index of the candidate that gains most over `before` (None: none gains), and the trial.
+
+    Raises:
+        Stopped, EngineError: as `Evolution.ask`.
+    """
+    step = before.version + 1
+    samples = draw_minibatch(
+        divided(evolution.validate, evolution.ace).select,
+        evolution.ace.gate_samples,
+        seed=evolution.cell.seed,
+        round_number=step,
+        purpose=SELECT,
+    )
+    outcomes, queries = _outcomes(evolution, [before, *candidates], samples, (SELECT, step), role_s)
+    selection = select_candidate(outcomes[0], outcomes[1:])
+    nets = ", ".join(f"{pairs.net:+d}" for pairs in selection.pairs)
+    word = "none taken" if selection.index is None else f"candidate {selection.index} taken"
+    reason = f"{word}: net {nets} of {len(samples)}"
+    return selection.index, Trial(SELECT, selection.index is not None, selection.pairs, queries, reason)
+
+
+def gated(
+    evolution: Evolution, accepted: Playbook, candidate: Playbook, role_s: dict[str, float]
+) -> tuple[Playbook, Trial]:
+    """Return what the gate makes of an epoch's playbook, as the next version.
+
+    Args:
+        accepted: the version that the gate accepted last (at first the one that evolution started with).
+
+    Raises:
+        Stopped, EngineError: as `Evolution.ask`.
+    """
+    samples = draw_minibatch(
+        divided(evolution.validate, evolution.ace).gate,
+        evolution.ace.gate_samples,
+        seed=evolution.cell.seed,
+        round_number=candidate.version + 1,
+        purpose=GATE,
+    )
+    return _settled(evolution, GATE, accepted, candidate, samples, evolution.ace.gate_threshold, role_s)
+
+
+def compared_with_first(
+    evolution: Evolution, first: Playbook, last: Playbook, role_s: dict[str, float]
+) -> tuple[Playbook, Trial]:
+    """Return the last version, or the first again where that one is better on the whole `validate` split.
+
+    So no evolution ends below its starting point there.
+
+    Raises:
+        Stopped, EngineError: as `Evolution.ask`.
+    """
+    return _settled(evolution, FINAL, first, last, evolution.validate, 0.0, role_s)
+
+
+def _settled(
+    evolution: Evolution,
+    purpose: str,
+    before: Playbook,
+    candidate: Playbook,
+    samples: Sequence[Sample],
+    threshold: float,
+    role_s: dict[str, float],
+) -> tuple[Playbook, Trial]:
+    step = candidate.version + 1
+    outcomes, queries = _outcomes(evolution, [before, candidate], samples, (purpose, step), role_s)
+    pairs = compare(*outcomes)
+    decision = decide(pairs, threshold)
+    playbook = settle(before, candidate, accepted=decision.accepted).advanced()
+    return playbook, Trial(purpose, decision.accepted, (pairs,), queries, decision.reason)
+
+
+def _outcomes(
+    evolution: Evolution,
+    playbooks: Sequence[Playbook],
+    samples: Sequence[Sample],
+    key: tuple[str, int],
+    role_s: dict[str, float],
+) -> tuple[list[dict[str, bool]], int]:
+    """Return each playbook's outcomes and the number of answers asked for; equal texts are asked once."""
+    texts = [playbook.render() for playbook in playbooks]
+    known: dict[str, dict[str, bool]] = {}
+    if set(texts) == {texts[0]}:  # nothing to compare: nothing is asked
+        known[texts[0]] = {sample.sample_id: False for sample in samples}
+        return [known[text] for text in texts], 0
+    for number, (text, playbook) in enumerate(zip(texts, playbooks, strict=True)):
+        if text not in known:
+            known[text] = validated(evolution, playbook, samples, role_s, key=(*key, number))
+    return [known[text] for text in texts], len(known) * len(samples)
