@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aceslm.ace import codec
+from aceslm.ace.answering import generator_prompts
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.roles import citations, used_bullets
-from aceslm.ace.rounds import generator_prompts
 from aceslm.ace.shuffled import length_matched, neutral
 from aceslm.ace_config import AceConfig
 from aceslm.config import PLAYBOOK_MODES

@@ -15,6 +15,7 @@ from typing import Any
 
 from aceslm import tasks as task_types
 from aceslm.ace.roles import role_digest
+from aceslm.ace.validation import check_divisible
 from aceslm.ace_config import AceConfig
 from aceslm.config import PLAYBOOK_MODES, GridConfig, Variant
 from aceslm.digests import digest
@@ -209,6 +210,8 @@ def _evolving(point: _Point, table: TaskTable, task: GridTask) -> Cell:
         if (name := getattr(ace, key)) is not None
     }
     validate = task.validate if measured else None
+    if validate:
+        check_divisible(ace, task.name, _contexts(validate, ace.validate_samples))
     limit = ace.adapt_samples if table.split == "adapt" else point.grid.limit
     start = point.givens.playbooks[ace.playbook] if ace.playbook else ""
     identity = {
@@ -230,6 +233,11 @@ def _evolving(point: _Point, table: TaskTable, task: GridTask) -> Cell:
         initial_playbook=start,
         role_models=roles,
     )
+
+
+def _contexts(table: TaskTable, limit: int | None) -> set[str]:
+    names = table.context_ids or ("",) * len(table.sample_ids)
+    return {name or one for name, one in zip(names[:limit], table.sample_ids[:limit], strict=True)}
 
 
 def _cell(

@@ -5,7 +5,7 @@
     complete = merge_epoch(work, engine_for_role, attempt, stop)      # where several workers evolve
 
 A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
-written first, `state.json` last (`aceslm.journal`). What `state.json` does not name is thrown away and computed
+written first, `state.json` last (`aceslm.journal`). What that does not name is thrown away and computed
 again. Samples are answered before their gold answers may reach the Reflector; from the second epoch on they
 are `seen`. One worker plays all steps in one shard. Of several each evolves from the playbook that the epoch
 began with, in a folder of its own; a merge shard ends the epoch.
@@ -46,7 +46,6 @@ from aceslm.steps import (
     journal_of,
     merged,
     planned_steps,
-    require_merged,
     starting,
 )
 from aceslm.store import locked
@@ -80,7 +79,7 @@ def answer_by_rounds(
     Raises:
         EngineError: the engine ended without an answer for every prompt.
         CorruptRun: a committed playbook version is not the one that `state.json` names.
-        RunError: what the shard builds on is not there.
+        UpstreamMissing: what the shard builds on is not there.
     """
     evolution = _evolution(work, engine_for_role, stop)
     journal = _journal(work)
@@ -108,9 +107,7 @@ def answer_by_rounds(
     return True
 
 
-merge_epoch = (
-    answer_by_rounds  # the steps of a merge shard are the merge, the gate, and at last the comparison
-)
+merge_epoch = answer_by_rounds  # a merge shard's steps are the merge, the gate and, at last, the comparison
 
 
 def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:
@@ -221,8 +218,6 @@ def _resumed(work: Work, evolution: Evolution, journal: Journal) -> tuple[State,
         state = State(
             work.cell.seed, playbook.version, playbook.digest, playbook.next_number, playbook.version
         )
-    if work.shard.step == MERGE:
-        require_merged(state, work.shard.epoch or 0, work.shard)
     return state, journal.committed(state)
 
 
@@ -232,7 +227,7 @@ def _play(
     """Play one step.
 
     Raises:
-        Stopped, EngineError, RunError: see `answer_by_rounds`.
+        Stopped, EngineError, UpstreamMissing: see `answer_by_rounds`.
     """
     if step.kind == ROUND:
         return play_round(
@@ -255,10 +250,9 @@ def _after(state: State, step: Step, played: Played) -> State:
     playbook, trial = played.playbook, played.trial
     ledger = dict(state.ledger)
     if trial is not None:
-        known = ledger.get(trial.purpose, GateLedger())
-        ledger[trial.purpose] = known.after(
-            trial.accepted, comparisons=len(trial.pairs), queries=trial.queries
-        )
+        asked = ledger.get(trial.purpose, GateLedger())
+        comparisons = len(trial.pairs)
+        ledger[trial.purpose] = asked.after(trial.accepted, comparisons=comparisons, queries=trial.queries)
     role_s = dict(state.role_s)
     for role, seconds in played.role_s.items():
         role_s[role] = role_s.get(role, 0.0) + seconds

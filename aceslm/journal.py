@@ -153,7 +153,8 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _write_step(self, note: StepNote, calls: Sequence[Call]) -> None:
-        lines = [json.dumps(asdict(one), ensure_ascii=True) + "\n" for one in (note, *calls)]
+        values = [asdict(note), *map(asdict, calls)]
+        lines = [json.dumps(value, ensure_ascii=True) + "\n" for value in values]
         with replacing(self._step(note.version)) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 

@@ -117,10 +117,7 @@ def write_values(kind: type, values: Sequence[Any], path: Path) -> None:
     hints = typing.get_type_hints(kind)
     names = [field.name for field in fields(kind)]
     schema = pa.schema([_column(name, hints[name]) for name in names])
-    columns = [
-        pa.array([_clean(getattr(value, name)) for value in values], schema.field(name).type)
-        for name in names
-    ]
+    columns = [pa.array([_clean(getattr(value, one.name)) for value in values], one.type) for one in schema]
     write_table(pa.Table.from_arrays(columns, schema=schema), path)
 
 

@@ -27,6 +27,7 @@ from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import unit_at
 from aceslm.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
 from aceslm.rows import Work, record_of
+from aceslm.steps import require_upstream
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +97,7 @@ def run_shard(
     with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell, shard):
         work = _work(paths, plan, shard, name)
         if evolves:
+            require_upstream(work)
             discard_uncommitted(work)
             num_ranks = 1
         finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
@@ -107,7 +109,7 @@ def run_shard(
         attempt.note(engine=_engine_facts(engine))
         started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
         if evolves:
-            complete = answer_by_rounds(work, lambda _role: engine, attempt, stop)
+            complete = answer_by_rounds(work, _role_engines(cell, engine_for), attempt, stop)
         else:
             asked = asked_prompts(work, pending, playbook)
             complete = _generate(work, asked, playbook, engine, attempt, policy or FlushPolicy(), stop)
@@ -131,6 +133,15 @@ def run_shard(
         prompts = evolved_prompts(work, engine) if evolves else _prompt_texts(engine, work, playbook)
         publish_shard(paths, work.cell, shard, [unit.unit_id for unit in work.units], prompts, timings)
     return Outcome.DONE
+
+
+def _role_engines(cell: Cell, engine_for: Callable[[Cell], Engine]) -> Callable[[str], Engine]:
+    """Return what gives each role its engine: that of the cell, or of the model that the role has."""
+
+    def engine_for_role(role: str) -> Engine:
+        return engine_for(replace(cell, model=cell.role_models.get(role, cell.model)))
+
+    return engine_for_role
 
 
 def _all_answered(work: Work) -> bool:

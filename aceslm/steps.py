@@ -21,7 +21,7 @@ from aceslm.ace.playbook import Playbook
 from aceslm.ace.rounds import in_seed_order, rounds_of
 from aceslm.ace_config import AceConfig
 from aceslm.data import read_snapshot
-from aceslm.errors import RunError
+from aceslm.errors import UpstreamMissing
 from aceslm.journal import Journal, State
 from aceslm.paths import RunPaths
 from aceslm.records import Cell, Sample, Shard, Unit
@@ -75,24 +75,27 @@ def starting(work: Work, evolution: Evolution) -> Playbook:
     """Return the playbook that a journal starts with.
 
     Raises:
-        RunError: a worker's epoch builds on one that is not merged yet.
+        UpstreamMissing: a worker's epoch builds on one that is not merged yet.
     """
     epoch = work.shard.epoch or 0
     if work.shard.worker is None or epoch == 0:
         return _initial(work, evolution)
     journal = Journal(work.paths.playbooks(work.cell.cell_id))
-    return journal.playbook(require_merged(journal.state(), epoch, work.shard).epochs[epoch - 1])
+    return journal.playbook(_merged_epochs(work)[epoch - 1])
 
 
-def require_merged(state: State | None, epochs: int, shard: Shard) -> State:
-    """Return the state of an evolution of which so many epochs have ended.
+def require_upstream(work: Work) -> None:
+    """Check that what a shard builds on is there: before a model is loaded.
 
     Raises:
-        RunError: fewer have.
+        UpstreamMissing: the epoch before is not merged yet, or a worker has not ended its share of this one.
     """
-    if state is None or len(state.epochs) < epochs:
-        raise RunError(f"shard {shard.shard_id}: the epoch before is not merged yet; run the shards it needs")
-    return state
+    if len(_merged_epochs(work)) < (work.shard.epoch or 0):
+        raise UpstreamMissing(
+            f"shard {work.shard.shard_id}: the epoch before is not merged yet: aceslm retry {work.paths.root}"
+        )
+    if work.shard.step == MERGE:
+        _shares(work)
 
 
 def merged(work: Work, evolution: Evolution, base: Playbook) -> Playbook:
@@ -102,7 +105,7 @@ def merged(work: Work, evolution: Evolution, base: Playbook) -> Playbook:
     not know.
 
     Raises:
-        RunError: a worker has not ended its share.
+        UpstreamMissing: a worker has not ended its share.
     """
     journals = _shares(work)
     ace = evolution.ace
@@ -121,7 +124,7 @@ def merged(work: Work, evolution: Evolution, base: Playbook) -> Playbook:
 
 
 def _rounds(work: Work, ace: AceConfig) -> Iterator[Step]:
-    """Yield the rounds of a shard, epoch by epoch with whole contexts together, and the gate of each epoch."""
+    """Yield the rounds of a shard epoch by epoch, whole contexts together, and each epoch's gate."""
     scored: dict[str, Sample] = {}
     if work.shard.epoch:  # a worker's samples were all answered in the epoch before, by whomever
         scored = dict(work.samples)
@@ -142,12 +145,18 @@ def _rounds(work: Work, ace: AceConfig) -> Iterator[Step]:
             yield from _gate(ace, epoch)
 
 
+def _merged_epochs(work: Work) -> tuple[int, ...]:
+    """Return the playbook version that each finished epoch ended with."""
+    state = Journal(work.paths.playbooks(work.cell.cell_id)).state()
+    return state.epochs if state else ()
+
+
 def _gate(ace: AceConfig, epoch: int) -> tuple[Step, ...]:
     return (Step(GATE, epoch),) if ace.gate else ()
 
 
 def _initial(work: Work, evolution: Evolution) -> Playbook:
-    """Return version 0: empty, or the given playbook with its ids, its rounds counted from here, in limits."""
+    """Return version 0: empty, or the given playbook: ids kept, rounds counted from here, within limits."""
     if not work.cell.initial_playbook:
         return Playbook()
     given = codec.load(work.paths.initial_playbook(work.cell.initial_playbook))
@@ -160,16 +169,13 @@ def _shares(work: Work) -> list[tuple[Journal, State]]:
     found = []
     for worker in range(int(cell.ace["workers"])):
         journal = Journal(work.paths.playbooks(cell.cell_id) / _share(epoch, worker))
-        if not journal.folder.exists():  # with fewer contexts than workers the last ones have nothing to do
-            continue
         state = journal.state()
-        if state is None or not state.ended:
-            raise RunError(f"{journal.folder}: this worker has not ended its share of the epoch yet")
-        found.append((journal, state))
+        if state is not None and state.ended:
+            found.append((journal, state))
     if not found or len(found) < len(work.shard.needs):
-        raise RunError(
+        raise UpstreamMissing(
             f"shard {work.shard.shard_id}: {len(found)} of {len(work.shard.needs)} workers have ended their "
-            "share of the epoch; run the shards it needs"
+            f"share of the epoch: aceslm retry {work.paths.root}"
         )
     return found
 
@@ -182,4 +188,4 @@ def _answered(work: Work, journals: list[Journal]) -> list[Sample]:
 
 
 def _share(epoch: int, worker: int) -> str:
-    return f"e{epoch:02d}-w{worker:02d}"
+    return f"e{epoch + 1:02d}-w{worker + 1:02d}"

@@ -11,7 +11,7 @@ very text of the one before it is not asked: it would be compared with itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from aceslm.ace.answering import validated
@@ -53,24 +53,16 @@ def divided(samples: Sequence[Sample], ace: AceConfig) -> Parts:
     return Parts(select, tuple(one for one in samples if (one.context_id or one.sample_id) not in chosen))
 
 
-def check_validation(ace: AceConfig, task_name: str, context_names: Sequence[str]) -> None:
-    """Refuse a gate or candidates on a task that has nothing to validate on.
+def check_divisible(ace: AceConfig, task_name: str, contexts: Collection[str]) -> None:
+    """Refuse to divide one context.
 
     Args:
-        context_names: context (or sample id, where it has none) of every sample of the `validate` split.
+        contexts: the contexts of the `validate` samples that may be asked.
 
     Raises:
-        ConfigError: names the key, the task, and what to do.
+        ConfigError: names the keys, the task, and what to do.
     """
-    if not ace.gate and ace.candidates == 1:
-        return
-    key, off = ("ace.gate", "ace.gate=false") if ace.gate else ("ace.candidates", "ace.candidates=1")
-    if not context_names:
-        raise ConfigError(
-            f"key '{key}': task '{task_name}' has no samples with split 'validate': add some, or "
-            f"say --set {off}"
-        )
-    if ace.gate and ace.candidates > 1 and len(set(context_names)) < 2:
+    if ace.gate and ace.candidates > 1 and len(contexts) < 2:
         raise ConfigError(
             f"keys 'ace.gate' and 'ace.candidates': the 'validate' split of task '{task_name}' is one "
             "context, which the two cannot share: add another, or say --set ace.candidates=1"
