@@ -28,6 +28,7 @@ from typing import Any
 from aceslm import __version__
 from aceslm.digests import digest, file_sha256
 from aceslm.errors import DataError, ModelUnavailable, UpstreamMissing
+from aceslm.metrics.energy import EnergyMeter
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.store import create_json, read_json, write_json
 
@@ -54,10 +55,15 @@ class Attempt:
     started_at: float
     outcome: str = "done"
     facts: dict[str, Any] = field(default_factory=dict)
+    meter: EnergyMeter | None = None
 
     def note(self, **facts: Any) -> None:
         """Add facts (engine, device, timings) to the ended file."""
         self.facts.update(facts)
+
+    def joules(self) -> float | None:
+        """Return what was spent since the last call, None where it is not known."""
+        return self.meter.take() if self.meter else None
 
     def progress(self, rows_done: int, rows_total: int, generated: int) -> None:
         """Write how far this attempt is, for `status`."""
@@ -104,6 +110,7 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
             "ended_at": time.time(),
             "wall_s": time.time() - attempt.started_at,
             "peak_memory_bytes": peak_memory_bytes(),
+            **(attempt.meter.figures() if attempt.meter else {}),
             **attempt.facts,
         }
         write_json(paths.ended(shard_id, name), ended)

@@ -95,7 +95,8 @@ def answer_by_rounds(
             played = _play(work, evolution, journal, state, playbook, step)
         except Stopped:
             return False
-        _write_rows(work, evolution.engine, played.answers, playbook.version)
+        joules = _answering_j(attempt.joules(), played)
+        _write_rows(work, evolution.engine, played.answers, playbook.version, joules)
         playbook = played.playbook
         state = _after(state, step, played)
         journal.commit(state, playbook, _note(evolution, step, played), played.calls)
@@ -183,11 +184,19 @@ def overhead(work: Work) -> dict[str, Any]:
     }
 
 
-def _write_rows(work: Work, engine: Engine, answers: Sequence[Answer], version: int) -> None:
+def _answering_j(joules: float | None, played: Played) -> float | None:
+    """Return what the answers of a step have of its energy: the Generator's share of the roles' time."""
+    total_s = sum(played.role_s.values())
+    return None if joules is None or not total_s else joules * played.role_s.get(GENERATOR, 0.0) / total_s
+
+
+def _write_rows(
+    work: Work, engine: Engine, answers: Sequence[Answer], version: int, joules: float | None
+) -> None:
     writer = PartWriter(work.paths, work.shard.shard_id, work.attempt)
     for answer in answers:
         writer.append(_record(work, engine, answer, version))
-    writer.flush()
+    writer.flush(joules)
 
 
 def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:

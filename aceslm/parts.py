@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from aceslm.digests import digest, file_sha256
 from aceslm.errors import CorruptRun, RunError
+from aceslm.metrics.energy import share_out
 from aceslm.parquet import (
     SCHEMA_VERSION,
     read_results,
@@ -51,8 +52,8 @@ class PartWriter:
     def append(self, record: Record) -> None:
         self._rows.append(record)
 
-    def flush(self) -> None:
-        """Write the buffered rows as one part; nothing when there are none.
+    def flush(self, joules: float | None = None) -> None:
+        """Write the buffered rows as one part, `joules` shared out over them; nothing when there are none.
 
         A part that is there is never overwritten: an earlier try may have had the same name (a process id
         comes again on another host, or after a while).
@@ -62,7 +63,7 @@ class PartWriter:
         self._number += 1
         while (path := self.paths.part(self.shard_id, self.attempt, self._number)).exists():
             self._number += 1
-        write_table(records_table(self._rows), path)
+        write_table(records_table(share_out(self._rows, joules)), path)
         self._rows.clear()
 
 

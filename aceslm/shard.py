@@ -22,6 +22,8 @@ from aceslm.digests import digest
 from aceslm.engine import Engine
 from aceslm.errors import EngineError
 from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolved_prompts, overhead
+from aceslm.metering import meter_of
+from aceslm.metrics.energy import EnergyMeter
 from aceslm.parts import PartWriter, finished_units, publish_shard
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import unit_at
@@ -73,6 +75,7 @@ def run_shard(
     policy: FlushPolicy | None = None,
     stop: StopFlag | None = None,
     num_ranks: int = 1,
+    meter_of: Callable[[Engine], EnergyMeter] = meter_of,
 ) -> Outcome:
     """Run what is missing of one shard.
 
@@ -81,6 +84,7 @@ def run_shard(
 
     Args:
         engine_for: returns a loaded engine for a cell; called only when there is work.
+        meter_of: returns a started energy meter of an engine.
 
     Raises:
         EngineError: the engine ended without an answer for every prompt.
@@ -107,6 +111,7 @@ def run_shard(
         engine = engine_for(work.cell)
         playbook = carry(cell, sources, engine.count_tokens)
         attempt.note(engine=_engine_facts(engine))
+        attempt.meter = meter_of(engine)
         started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
         if evolves:
             complete = answer_by_rounds(work, _role_engines(cell, engine_for), attempt, stop)
@@ -121,6 +126,7 @@ def run_shard(
             "token_budget_fraction": engine.counters.token_budget_fraction,
             "peak_memory_bytes": peak_memory_bytes(),
             "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
+            **attempt.meter.figures(),
         }
         if evolves:
             timings |= overhead(work)
@@ -239,8 +245,9 @@ class _Flushing:
     def append(self, record: Record) -> None:
         self._parts.append(record)
         self._generated += 1
-        now = time.monotonic()
-        if len(self._parts) >= self.policy.rows or now - self._last_flush >= self.policy.seconds:
+        now, meter = time.monotonic(), self.attempt.meter
+        enough = len(self._parts) >= self.policy.rows and (meter is None or meter.ready)
+        if enough or now - self._last_flush >= self.policy.seconds:
             self._flush()
         if now - self._last_progress >= self.policy.progress_s:
             self._report()
@@ -252,7 +259,7 @@ class _Flushing:
             log.warning("shard %s was finished by another worker", self.work.shard.shard_id)
             return
         try:
-            self._parts.flush()
+            self._parts.flush(self.attempt.joules() if len(self._parts) else None)
         except FileNotFoundError:  # the finisher deleted the folder of parts under this write
             self.finished_elsewhere = self.work.paths.done(self.work.shard.shard_id).exists()
             if not self.finished_elsewhere:

@@ -33,6 +33,7 @@ FLOORS: dict[str, int] = {
     "aceslm.models": 2,
     "aceslm.bench": 3,
     "aceslm.cells": 3,
+    "aceslm.metering": 3,
     "aceslm.plan": 3,
     "aceslm.ace": 3,
     "aceslm.parts": 3,
@@ -62,6 +63,8 @@ DOORS: dict[str, tuple[str, ...]] = {
     "submitit": ("launch",),
     "xgrammar": ("aceslm.engine.grammar",),
     "rapidfuzz": ("aceslm.ace.upkeep",),
+    "zeus": ("aceslm.metrics.counters",),
+    "pynvml": ("aceslm.metrics.counters",),
     "bm25s": ("aceslm.ace.retrieval",),
 }
 

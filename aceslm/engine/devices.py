@@ -106,6 +106,12 @@ def accelerator_peak_bytes() -> int | None:
     return peak
 
 
+def used_gpus() -> tuple[str, ...]:
+    """Return the UUIDs of the CUDA devices that hold tensors of this process, as NVML writes them."""
+    used = [n for n in range(torch.cuda.device_count()) if torch.cuda.memory_allocated(n)]
+    return tuple(f"GPU-{torch.cuda.get_device_properties(n).uuid}" for n in used)
+
+
 def free_memory_bytes(device: torch.device) -> int:
     """Return the memory that a device has left."""
     if device.type == "cuda":

@@ -1,0 +1,30 @@
+"""Which energy counters belong to a loaded engine.
+
+attempt.meter = meter_of(engine)
+"""
+
+from __future__ import annotations
+
+import os
+
+from aceslm.engine import Engine
+from aceslm.metrics.counters import open_counters
+from aceslm.metrics.energy import EnergyMeter
+
+
+def meter_of(engine: Engine) -> EnergyMeter:
+    """Return a started meter of the device that an engine runs on; without counters it has the reason."""
+    device = engine.info.device
+    gpu_uuids: tuple[str, ...] = ()
+    cores = machine_cores = None
+    if device.startswith("cuda"):
+        from aceslm.engine.devices import used_gpus
+
+        gpu_uuids = used_gpus()
+    elif device == "cpu":
+        from aceslm.engine.devices import available_cores
+
+        cores, machine_cores = available_cores(), os.cpu_count()
+    meter = EnergyMeter(open_counters(device, gpu_uuids, cores, machine_cores))
+    meter.start()
+    return meter
