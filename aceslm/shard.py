@@ -119,14 +119,10 @@ def run_shard(
             asked = asked_prompts(work, pending, playbook)
             complete = _generate(work, asked, playbook, engine, attempt, policy or FlushPolicy(), stop)
         timings = {
-            "load_s": engine.info.load_s,
             "generate_s": time.perf_counter() - started,
             "rows_generated": len(pending),
             "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
-            "token_budget_fraction": engine.counters.token_budget_fraction,
-            "peak_memory_bytes": peak_memory_bytes(),
-            "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
-            **attempt.meter.figures(),
+            **_spent(engine, attempt.meter),
         }
         if evolves:
             timings |= overhead(work)
@@ -276,6 +272,16 @@ def _prompt_texts(engine: Engine, work: Work, playbook: Playbook | None) -> Iter
     for one in asked_prompts(work, work.units, playbook):
         text = engine.render(one.prompt)
         yield digest(text), text
+
+
+def _spent(engine: Engine, meter: EnergyMeter) -> dict[str, object]:
+    return {
+        "load_s": engine.info.load_s,
+        "token_budget_fraction": engine.counters.token_budget_fraction,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
+        **meter.figures(),
+    }
 
 
 def _accelerator_peak_bytes(engine: Engine) -> int | None:

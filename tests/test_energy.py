@@ -388,3 +388,23 @@ def test_apples_counters_are_added_up(monkeypatch: pytest.MonkeyPatch) -> None:
     values.cpu_total_mj, values.gpu_mj = 3500, 12_000
     assert meter.take() == pytest.approx(12.5)
     assert source.scope.startswith("while answering, CPU, GPU, ANE of the Apple SoC")
+
+
+def test_the_answers_of_a_round_get_the_generators_share_of_its_energy(tmp_path: Path) -> None:
+    from test_ace_mode import ACE, task
+
+    bench = Bench()
+    paths = planned(tmp_path, task(tmp_path), modes=["ace"], ace=ACE)
+    (plan,) = load_plans(paths)
+    run_shard(
+        paths,
+        plan,
+        plan.shards[0],
+        lambda _: Working(bench),
+        AttemptName("j1"),
+        meter_of=bench.meter,
+    )
+    assert merge_run(paths).complete
+    answers_j = pd.read_parquet(paths.results)["energy_j"]
+    assert answers_j.gt(0).all()
+    assert answers_j.sum() < ended(paths)["energy_j"] == pytest.approx(bench.joules - 5_000.0)
