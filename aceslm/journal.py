@@ -145,9 +145,14 @@ class Journal:
         return [Call(**value) for lines in self._lines() for value in lines[1:]]
 
     def close(self) -> None:
-        """Put the steps and calls of an ended evolution into one file each; their small files go."""
+        """Put the steps and calls of an ended evolution into one file each; their small files go.
+
+        The calls of workers stand in front; their own files stay.
+        """
         if not self._steps.exists():
-            write_values(Call, self.calls(), self._calls)
+            shares = [Journal(folder) for folder in sorted(self.folder.glob("e[0-9]*-w[0-9]*"))]
+            calls = [call for journal in (*shares, self) for call in journal.calls()]
+            write_values(Call, calls, self._calls)
             write_json(self._steps, [asdict(note) for note in self.steps()])
         for path in self.folder.glob("v*.calls.jsonl"):
             path.unlink(missing_ok=True)
