@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from aceslm.ace_config import AceConfig
 from aceslm.errors import ConfigError, nearest
 from aceslm.records import GenerationSettings
+from aceslm.tracking_config import TrackingConfig
 from aceslm.yaml_files import parse, read_yaml
 
 Mode = Literal["baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"]
@@ -90,6 +91,7 @@ class GridConfig(_Strict):
     generation: GenerationConfig = GenerationConfig()
     ace: AceConfig = AceConfig()
     variants: tuple[Variant, ...] = ()
+    tracking: TrackingConfig = TrackingConfig()
     resources: ResourcesConfig = ResourcesConfig()
 
     @field_validator("models", "tasks", "modes", "seeds", "quantization")

@@ -103,6 +103,7 @@ def answer_by_rounds(
         generated += len(step.work)
         attempt.note(rows_done=done + generated)
         attempt.progress(done + generated, len(work.units), generated)
+        work.story.progress(done + generated)
     if state.ended:
         journal.close()
     return True
@@ -195,8 +196,11 @@ def _write_rows(
 ) -> None:
     writer = PartWriter(work.paths, work.shard.shard_id, work.attempt)
     for answer in answers:
-        writer.append(_record(work, engine, answer, version))
+        record = _record(work, engine, answer, version)
+        writer.append(record)
+        work.story.row(record)
     writer.flush(joules)
+    work.story.spent(joules)
 
 
 def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:

@@ -120,3 +120,8 @@ class RunPaths:
     @property
     def coverage(self) -> Path:
         return self.root / "coverage.json"
+
+    @property
+    def wandb(self) -> Path:
+        """Return the folder of everything that is told to W&B (`aceslm.tracking.script`)."""
+        return self.root / "wandb"

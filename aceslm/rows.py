@@ -10,13 +10,14 @@ from aceslm.digests import digest
 from aceslm.engine import Engine
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
+from aceslm.tracking.story import NO_STORY, NoStory
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
     """What one shard needs, looked up once: its units in order and their samples.
 
-    `validate` holds the samples that the gate and candidates may be scored on.
+    `validate` holds the samples that the gate and candidates may be scored on; `story` follows the rows.
     """
 
     paths: RunPaths
@@ -26,6 +27,7 @@ class Work:
     units: tuple[Unit, ...]
     samples: Mapping[str, Sample]
     validate: tuple[Sample, ...] = ()
+    story: NoStory = NO_STORY
 
 
 def prompt_for(cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "") -> Prompt:

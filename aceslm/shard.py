@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 from aceslm.ace.playbook import Playbook
 from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
@@ -30,6 +31,7 @@ from aceslm.plan import unit_at
 from aceslm.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
 from aceslm.rows import Work, record_of
 from aceslm.steps import require_upstream
+from aceslm.tracking.story import NO_TRACKING, NoTracking
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def run_shard(
     stop: StopFlag | None = None,
     num_ranks: int = 1,
     meter_of: Callable[[Engine], EnergyMeter] = meter_of,
+    tracking: NoTracking = NO_TRACKING,
 ) -> Outcome:
     """Run what is missing of one shard.
 
@@ -85,6 +88,7 @@ def run_shard(
     Args:
         engine_for: returns a loaded engine for a cell; called only when there is work.
         meter_of: returns a started energy meter of an engine.
+        tracking: follows the rows as they come.
 
     Raises:
         EngineError: the engine ended without an answer for every prompt.
@@ -98,15 +102,18 @@ def run_shard(
     evolves = cell.evolves
     if evolves and name.rank:  # rounds follow one another: there is nothing to share out
         return Outcome.PARTLY_DONE
-    with attempt_on(paths, shard.shard_id, name) as attempt, alone(paths, cell, shard):
-        work = _work(paths, plan, shard, name)
+    with (
+        attempt_on(paths, shard.shard_id, name) as attempt,
+        alone(paths, cell, shard),
+        tracking.shard(cell, shard, name) as story,
+    ):
+        work = replace(_work(paths, plan, shard, name), story=story)
         if evolves:
             require_upstream(work)
             discard_uncommitted(work)
             num_ranks = 1
         finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
-        mine = work.units[name.rank :: num_ranks]
-        pending = [unit for unit in mine if unit.unit_id not in finished]
+        pending = [unit for unit in work.units[name.rank :: num_ranks] if unit.unit_id not in finished]
         sources = find_sources(paths, plan, cell)  # before a model is loaded
         engine = engine_for(work.cell)
         playbook = carry(cell, sources, engine.count_tokens)
@@ -123,10 +130,10 @@ def run_shard(
             "rows_generated": len(pending),
             "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
             **_spent(engine, attempt.meter),
+            **(overhead(work) if evolves else {}),
         }
-        if evolves:
-            timings |= overhead(work)
         attempt.note(timings=timings)
+        story.note(timings)
         if not complete and not paths.done(shard.shard_id).exists():
             attempt.outcome = stop.reason or "unknown"
             return Outcome.STOPPED
@@ -240,6 +247,7 @@ class _Flushing:
 
     def append(self, record: Record) -> None:
         self._parts.append(record)
+        self.work.story.row(record)
         self._generated += 1
         now, meter = time.monotonic(), self.attempt.meter
         enough = len(self._parts) >= self.policy.rows and (meter is None or meter.ready)
@@ -255,7 +263,9 @@ class _Flushing:
             log.warning("shard %s was finished by another worker", self.work.shard.shard_id)
             return
         try:
-            self._parts.flush(self.attempt.joules() if len(self._parts) else None)
+            joules = self.attempt.joules() if len(self._parts) else None
+            self._parts.flush(joules)
+            self.work.story.spent(joules)
         except FileNotFoundError:  # the finisher deleted the folder of parts under this write
             self.finished_elsewhere = self.work.paths.done(self.work.shard.shard_id).exists()
             if not self.finished_elsewhere:
@@ -266,6 +276,7 @@ class _Flushing:
         done = self.already + self._generated
         self.attempt.note(rows_done=done)
         self.attempt.progress(done, len(self.work.units), self._generated)
+        self.work.story.progress(done)
 
 
 def _prompt_texts(engine: Engine, work: Work, playbook: Playbook | None) -> Iterator[tuple[str, str]]:

@@ -16,6 +16,8 @@ from aceslm.default_model import embedded_folder
 from aceslm.errors import LaunchError
 from launch import slurm
 
+_ANSWER_S = 3.0  # for a W&B server
+
 
 @dataclass(frozen=True, slots=True)
 class Check:
@@ -139,18 +141,15 @@ def _wandb() -> Iterator[Check]:
     if importlib.util.find_spec("wandb") is None:
         yield Check("wandb", "warn", "not installed", "pip install wandb, if you want to track runs there")
         return
-    has_key = "WANDB_API_KEY" in os.environ or "api.wandb.ai" in _netrc()
-    yield Check(
-        "wandb",
-        "ok" if has_key else "warn",
-        "key found" if has_key else "no key",
-        "" if has_key else "wandb login",
-    )
+    from aceslm.tracking import server
 
-
-def _netrc() -> str:
-    path = Path.home() / ".netrc"
-    return path.read_text(encoding="utf-8") if path.exists() else ""
+    if not server.has_key():
+        found, fix = f"no key for {server.base_url()}", "wandb login; without: tracked offline, `aceslm sync`"
+        yield Check("wandb", "warn", found, fix)
+    elif reason := server.silence(_ANSWER_S):
+        yield Check("wandb", "warn", f"key found, {reason}", "tracked offline here; `aceslm sync` uploads")
+    else:
+        yield Check("wandb", "ok", f"key found, {server.base_url()} answers")
 
 
 def _caches() -> Iterator[Check]:

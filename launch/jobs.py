@@ -15,6 +15,7 @@ from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
 from aceslm.records import Cell
 from aceslm.shard import Outcome, run_shard
+from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
 from launch.reconcile import memory_fraction, record_lost_attempts
 from launch.worker import Place, local_place, slurm_place
@@ -103,6 +104,7 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
     plans = require_plans(paths)
     by_id = {shard.shard_id: (plan, shard) for plan in plans for shard in plan.shards}
     engines = EngineCache(intent.options)
+    tracking = shard_tracking(paths, plans)
     failures = []
     for shard_id in intent.tasks[index]:
         plan, shard = by_id[shard_id]
@@ -119,6 +121,7 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
                 policy=place.policy,
                 stop=place.stop,
                 num_ranks=place.num_ranks,
+                tracking=tracking,
             )
         except Exception as error:
             log.exception("shard %s failed", shard_id)
@@ -128,6 +131,7 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
         if outcome is Outcome.STOPPED:
             break
     engines.close()
+    tracking.close()
     if failures:
         raise WorkError(f"{len(failures)} of {len(intent.tasks[index])} shards failed; {failures[0]}")
 

@@ -51,6 +51,7 @@ class AggregateTask:
     def __call__(self) -> None:
         """Merge the run; submit what did not fit into the queue before."""
         from aceslm.merge import merge_run, require_complete
+        from aceslm.tracking.aggregate import track_run
 
         log_to_stdout()
         paths = RunPaths(Path(self.root))
@@ -59,6 +60,7 @@ class AggregateTask:
         coverage = merge_run(paths)
         if next_wave(paths, intent):
             return
+        track_run(paths)
         require_complete(coverage, paths)
 
 

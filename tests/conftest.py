@@ -22,6 +22,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Tests of tracking set it themselves: nothing else starts W&B, and no key of the developer is ever used.
+os.environ["WANDB_MODE"] = "disabled"
 
 
 @dataclass(frozen=True)

@@ -81,6 +81,7 @@ def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
 
     coverage = merge_run(paths)
     show_results(paths, as_json_)
+    tell_wandb(paths)
     if not coverage.complete:
         show_failures(paths)
     require_complete(coverage, paths)
@@ -96,6 +97,18 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
     _show(summary, paths.root.name, as_json_)
     if not as_json_:
         say(f"results: {paths.results}   summary: {paths.summary_md}")
+
+
+def tell_wandb(paths: RunPaths) -> None:
+    """Tell W&B about a merged run, and say so where something is left to upload."""
+    from aceslm.tracking.aggregate import track_run
+    from launch.console import note
+
+    told = track_run(paths)
+    if told.online:
+        note(f"W&B: {told.online} runs are online")
+    if told.offline:
+        note(f"W&B: {told.offline} runs are offline; `aceslm sync {paths.root}` uploads them")
 
 
 def show_failures(paths: RunPaths) -> None:

@@ -60,6 +60,7 @@ def run(
     from launch.ledger import WorkerOptions
     from launch.prepare import default_results, prepare, write_run
     from launch.submit import Launch, launch_missing
+    from launch.verbs.results import tell_wandb
 
     _check_output(output_path)
     values = {
@@ -87,6 +88,7 @@ def run(
     if not submitted:
         note(f"already complete ({paths.root}): --fresh to redo")
     coverage = merge_run(paths)
+    tell_wandb(paths)
     require_complete(coverage, paths)
     rows = _rows(prepared, limit)
     if output_path is not None:

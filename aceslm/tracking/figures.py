@@ -1,0 +1,222 @@
+"""What W&B is told about a merged run: a script for each cell, one for the grid. Writes no file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aceslm.cells import run_digest
+from aceslm.comparisons import Comparison, compare_modes
+from aceslm.config import GridConfig
+from aceslm.digests import file_sha256
+from aceslm.journal import Journal
+from aceslm.parquet import read_table, result_schema
+from aceslm.paths import RunPaths
+from aceslm.records import Cell, Plan
+from aceslm.result_rows import RESULT_COLUMNS
+from aceslm.store import read_json
+from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CELL_COLUMNS = ("cell_id", "epoch", "seen", "correct", "playbook_version", "latency_ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """A merged run, read once; `summary` has a row per cell, epoch and `seen`."""
+
+    paths: RunPaths
+    plans: Sequence[Plan]
+    grid: GridConfig
+    summary: Sequence[Mapping[str, Any]]
+    coverage: Mapping[str, Any]
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.coverage["complete"])
+
+
+def read_merged(paths: RunPaths, plans: Sequence[Plan], grid: GridConfig) -> Merged:
+    """Read what the last merge of a run has written."""
+    import pandas as pd
+
+    summary = pd.read_csv(paths.summary_csv)
+    rows = json.loads(summary.to_json(orient="records"))
+    return Merged(paths, plans, grid, rows, read_json(paths.coverage))
+
+
+def cell_lines(merged: Merged) -> Iterator[tuple[Cell, list[Line]]]:
+    """Yield each cell that has rows with its script: figures as the summary, the curves of a playbook."""
+    rows = read_table(merged.paths.results, _CELL_COLUMNS).to_pandas()
+    for cell in merged.plans[0].cells:
+        own = rows[rows["cell_id"] == cell.cell_id]
+        if own.empty:
+            continue
+        lines: list[Line] = [header_line(_cell_header(merged, cell))]
+        if cell.evolves and merged.complete:  # a point that is told once does not change any more
+            lines += [{"log": point} for point in _curves(merged.paths, cell, own)]
+        lines += [{"summary": _cell_summary(merged, cell, own)}, {"finish": 0}]
+        yield cell, lines
+
+
+def grid_lines(merged: Merged) -> list[Line]:
+    """Return the script of the grid: tables of figures and comparisons, results and playbooks."""
+    paths, name = merged.paths, merged.paths.root.name
+    header = RunHeader(
+        id=f"{run_digest(merged.plans[0].cells)}-grid",
+        name=name,
+        group=name,
+        job_type="grid",
+        project=merged.grid.tracking.project,
+        entity=merged.grid.tracking.entity,
+        config=merged.grid.model_dump(mode="json", exclude={"tracking"}),
+        tags=merged.grid.tracking.tags,
+        notes=merged.grid.tracking.notes,
+    )
+    keys = ("complete", "units_planned", "units_found", "shards_planned", "shards_done", "conflicts")
+    facts = {key: merged.coverage.get(key) for key in keys}
+    lines = [header_line(header), {"summary": facts}, _table("summary", merged.summary)]
+    lines.append(_table("comparisons", list(_comparisons(merged))))
+    if merged.complete:
+        files = {"results.parquet": paths.results, "summary.md": paths.summary_md}
+        lines.append(_artifact(merged, "results", files))
+        versions = {
+            str(path.relative_to(paths.root / "playbooks")): path
+            for path in sorted((paths.root / "playbooks").glob("*/v*.jsonl"))
+            if ".calls." not in path.name
+        }
+        if versions:
+            lines.append(_artifact(merged, "playbooks", versions))
+    return [*lines, {"finish": 0 if merged.complete else 1}]
+
+
+def _cell_header(merged: Merged, cell: Cell) -> RunHeader:
+    tracking = merged.grid.tracking
+    return RunHeader(
+        id=cell.cell_id.rsplit("-", 1)[-1],
+        name=cell.cell_id,
+        group=merged.paths.root.name,
+        job_type="cell",
+        project=tracking.project,
+        entity=tracking.entity,
+        config={"run": merged.paths.root.name, **asdict(cell)},
+        tags=tracking.tags,
+        notes=tracking.notes,
+        step_metrics={"epoch/*": "epoch", "playbook/*": "playbook_version"},
+    )
+
+
+def _cell_summary(merged: Merged, cell: Cell, rows: pd.DataFrame) -> dict[str, Any]:
+    """Return a cell's figures: of its first epoch, and under `seen/` of the last that met known samples."""
+    place = {
+        "model_id": cell.model.model_id,
+        "quantization": cell.quantization,
+        "task_name": cell.task_name,
+        "mode": cell.mode,
+        "variant": cell.variant or None,
+        "seed": cell.seed,
+    }
+    mine = [row for row in merged.summary if all(row.get(key) == value for key, value in place.items())]
+    fresh = [row for row in mine if not row["seen"]]
+    seen = [row for row in mine if row["seen"]]
+    figures: dict[str, Any] = {"complete": merged.complete, "rows": len(rows), **_hours(merged, cell)}
+    if fresh and cell.split != "adapt":
+        figures |= {key: value for key, value in fresh[0].items() if key not in {*place, "epoch", "seen"}}
+    if seen and cell.split != "adapt":
+        figures |= {f"seen/{key}": value for key, value in seen[-1].items() if key not in place}
+    return figures
+
+
+def _hours(merged: Merged, cell: Cell) -> dict[str, float]:
+    """Return the core hours and GPU hours of all attempts at a cell."""
+    hours = {"core_hours": 0.0, "gpu_hours": 0.0}
+    for shard in (shard for plan in merged.plans for shard in plan.shards if shard.cell_id == cell.cell_id):
+        for path in sorted(merged.paths.attempts(shard.shard_id).glob("*.ended.json")):
+            start = read_json(path.with_name(path.name.replace(".ended.", ".started.")))
+            wall_h = (read_json(path).get("wall_s") or 0.0) / 3600
+            hours["core_hours"] += wall_h * (start.get("cpus") or 1)
+            hours["gpu_hours"] += wall_h * (start.get("gpus") or 0)
+    return hours
+
+
+def _curves(paths: RunPaths, cell: Cell, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the points of an evolving playbook: by epoch, then by version."""
+    for _, group in rows.groupby("epoch"):
+        yield {
+            "epoch": int(group["epoch"].iloc[0]),
+            "epoch/accuracy": float(group["correct"].mean()),
+            "epoch/samples": len(group),
+            "epoch/latency_ms": float(group["latency_ms"].mean()),
+            "epoch/seen": bool(group["seen"].eq(True).any()),
+        }
+    accuracy = rows.groupby("playbook_version")["correct"].mean().to_dict()
+    journal = Journal(paths.playbooks(cell.cell_id))
+    steps = {step.version: step for step in journal.steps()}
+    for version, step in sorted(steps.items()):
+        playbook = journal.playbook(version)
+        yield {
+            "playbook_version": version,
+            "playbook/bullets": len(playbook.active),
+            "playbook/shown": len(playbook.shown),
+            "playbook/tokens": step.tokens,
+            "playbook/gate_accepted": step.accepted,
+            "playbook/helpful": sum(bullet.helpful for bullet in playbook.active),
+            "playbook/harmful": sum(bullet.harmful for bullet in playbook.active),
+            "playbook/accuracy": accuracy.get(version),
+        }
+
+
+def _comparisons(merged: Merged) -> Iterator[dict[str, Any]]:
+    stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
+    frame = read_table(merged.paths.results, stored).to_pandas()
+    greedy = all(cell.generation.temperature == 0 for cell in merged.plans[0].cells)
+    table = compare_modes(frame, greedy=greedy)
+    for seen, comparisons in ((False, table.fresh), (True, table.seen)):
+        for comparison in comparisons:
+            yield {"seen": seen, **_flat(comparison)}
+
+
+def _flat(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as one level of figures, its verdict in words."""
+    figures = asdict(comparison)
+    result = figures.pop("result")
+    interval = result.pop("interval") or {}
+    exact = result.pop("mcnemar") or {}
+    return {
+        **figures,
+        **result,
+        "low": interval.get("low"),
+        "high": interval.get("high"),
+        "mcnemar_p": exact.get("p_value"),
+        "verdict": comparison.verdict,
+    }
+
+
+def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Line:
+    columns = list(rows[0]) if rows else ["none"]
+    return {
+        "table": {
+            "name": name,
+            "columns": columns,
+            "rows": [[row.get(column) for column in columns] for row in rows],
+        }
+    }
+
+
+def _artifact(merged: Merged, kind: str, files: Mapping[str, Path]) -> Line:
+    """Return an artifact: its files relative to the grid's script, and their digests."""
+    place = grid_script(merged.paths).parent
+    return {
+        "artifact": {
+            "name": f"{merged.paths.root.name}-{kind}",
+            "type": kind,
+            "files": {name: os.path.relpath(path, place) for name, path in files.items()},
+            "sha256": {name: file_sha256(path) for name, path in files.items()},
+        }
+    }
