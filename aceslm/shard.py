@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
 
 from aceslm.ace.playbook import Playbook
 from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
@@ -102,11 +101,8 @@ def run_shard(
     evolves = cell.evolves
     if evolves and name.rank:  # rounds follow one another: there is nothing to share out
         return Outcome.PARTLY_DONE
-    with (
-        attempt_on(paths, shard.shard_id, name) as attempt,
-        alone(paths, cell, shard),
-        tracking.shard(cell, shard, name) as story,
-    ):
+    attempted = attempt_on(paths, shard.shard_id, name)
+    with attempted as attempt, alone(paths, cell, shard), tracking.shard(cell, shard, name) as story:
         work = replace(_work(paths, plan, shard, name), story=story)
         if evolves:
             require_upstream(work)
@@ -129,8 +125,7 @@ def run_shard(
             "generate_s": time.perf_counter() - started,
             "rows_generated": len(pending),
             "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
-            **_spent(engine, attempt.meter),
-            **(overhead(work) if evolves else {}),
+            **_spent(work, engine, attempt.meter),
         }
         attempt.note(timings=timings)
         story.note(timings)
@@ -285,8 +280,9 @@ def _prompt_texts(engine: Engine, work: Work, playbook: Playbook | None) -> Iter
         yield digest(text), text
 
 
-def _spent(engine: Engine, meter: EnergyMeter) -> dict[str, object]:
+def _spent(work: Work, engine: Engine, meter: EnergyMeter) -> dict[str, object]:
     return {
+        **(overhead(work) if work.cell.evolves else {}),
         "load_s": engine.info.load_s,
         "token_budget_fraction": engine.counters.token_budget_fraction,
         "peak_memory_bytes": peak_memory_bytes(),
