@@ -30,7 +30,7 @@ from aceslm.digests import digest, file_sha256
 from aceslm.errors import DataError, ModelUnavailable, UpstreamMissing
 from aceslm.metrics.energy import EnergyMeter
 from aceslm.paths import AttemptName, RunPaths
-from aceslm.store import create_json, read_json, write_json
+from aceslm.store import create_json, write_json
 
 KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
 _PROVENANCE_PACKAGES = (
@@ -65,8 +65,8 @@ class Attempt:
         """Return what was spent since the last call, None where it is not known."""
         return self.meter.take() if self.meter else None
 
-    def progress(self, rows_done: int, rows_total: int, generated: int) -> None:
-        """Write how far this attempt is, for `status`."""
+    def progress(self, rows_done: int, rows_total: int, generated: int, correct: int | None = None) -> None:
+        """Write how far this attempt is, for `status`; `correct` counts right rows of those generated."""
         elapsed = time.time() - self.started_at
         write_json(
             self.paths.progress(self.shard_id, self.name),
@@ -75,6 +75,7 @@ class Attempt:
                 "rows_total": rows_total,
                 "samples_per_s": generated / elapsed if elapsed else 0.0,
                 "updated_at": time.time(),
+                **({} if correct is None else {"correct": correct, "scored": generated}),
             },
         )
 
@@ -117,37 +118,21 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
         paths.progress(shard_id, name).unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
-    """Hours of `core` and `GPU` time over all attempts; `wasted` ones ended without keeping their rows."""
-
-    used: dict[str, float]
-    wasted: dict[str, float]
-
-
-def spent_hours(paths: RunPaths) -> Spent:
-    """Add up what all attempts of a run have cost, from their files (so also without a scheduler)."""
-    used = {"core": 0.0, "GPU": 0.0}
-    wasted = dict(used)
-    for path in sorted((paths.root / "attempts").glob("*/*.ended.json")):
-        end = read_json(path)
-        start = read_json(path.with_name(path.name.replace(".ended.", ".started.")))
-        hours = (end.get("wall_s") or 0.0) / 3600
-        for name, count in (("core", start.get("cpus") or 1), ("GPU", start.get("gpus") or 0)):
-            used[name] += hours * count
-            if end["class"] not in KEPT_CLASSES:
-                wasted[name] += hours * count
-    return Spent(used, wasted)
-
-
 def _cpus() -> int:
-    value = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return int(value) if value.isdigit() else len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
+    for name in ("ACESLM_CORES", "SLURM_CPUS_PER_TASK"):  # the local pool's share, the scheduler's
+        value = os.environ.get(name, "")
+        if value.isdigit():
+            return int(value)
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
 
 
-def _gpus() -> int:
-    listed = os.environ.get("SLURM_JOB_GPUS") or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
-    return len([name for name in listed.split(",") if name.strip() not in {"", "-1"}])
+def _gpus() -> float:
+    """Return this process's GPUs: the ranks of a task share those of its job."""
+    of_job = os.environ.get("SLURM_JOB_GPUS")
+    listed = of_job or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
+    count = len([name for name in listed.split(",") if name.strip() not in {"", "-1"}])
+    ranks = os.environ.get("SLURM_NTASKS", "1")
+    return count / int(ranks) if of_job and ranks.isdigit() and int(ranks) > 1 else count
 
 
 def failure_class(error: BaseException) -> str:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aceslm.comparisons import compare_modes
+from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.errors import CorruptRun, IncompleteRun
 from aceslm.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
@@ -95,14 +96,17 @@ def merge_run(paths: RunPaths) -> Coverage:
 def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, census: _Census) -> None:
     stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
     frame = read_table(paths.results, stored).to_pandas()
+    spent, points = cell_costs(paths, plans), break_evens(paths, plans, frame)
+    write_json(paths.costs, cost_values(spent, points))
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
     write_summary(
-        summarize(frame, _shard_costs(paths, census.done)),
+        summarize(frame, _shard_costs(paths, census.done), spent),
         paths.summary_csv,
         paths.summary_md,
         title=paths.root.name,
         note=None if coverage.complete else f"PARTIAL: {explain(coverage, paths)}",
         comparisons=compare_modes(frame, greedy=greedy),
+        costs=cost_lines(plans, spent, points),
     )
 
 

@@ -132,6 +132,7 @@ def publish_shard(
         "quantization": cell.quantization,
         "file": target.name,
         "rows": ordered.num_rows,
+        "correct": pc.sum(ordered.column("correct")).as_py() or 0,
         "bytes": size_bytes,
         "sha256": sha256,
         "schema_version": SCHEMA_VERSION,

@@ -118,6 +118,10 @@ class RunPaths:
         return self.root / "summary.md"
 
     @property
+    def costs(self) -> Path:
+        return self.root / "costs.json"
+
+    @property
     def coverage(self) -> Path:
         return self.root / "coverage.json"
 

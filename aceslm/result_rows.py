@@ -23,6 +23,7 @@ OPTIONAL_COLUMNS = (
     "split",
     "seen",
     "shard",
+    "cell_id",
     "sample_id",
     "context_id",
     "answer_type",
@@ -42,6 +43,7 @@ OPTIONAL_COLUMNS = (
     "prefill_ms",
     "decode_ms",
     "reflection_latency_ms",
+    "energy_j",
 )
 RESULT_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
 

@@ -226,6 +226,7 @@ class _Flushing:
     finished_elsewhere: bool = False
     _parts: PartWriter = field(init=False)
     _generated: int = 0
+    _correct: int = 0
     _last_flush: float = field(default_factory=time.monotonic)
     _last_progress: float = 0.0
 
@@ -244,6 +245,7 @@ class _Flushing:
         self._parts.append(record)
         self.work.story.row(record)
         self._generated += 1
+        self._correct += record.correct
         now, meter = time.monotonic(), self.attempt.meter
         enough = len(self._parts) >= self.policy.rows and (meter is None or meter.ready)
         if enough or now - self._last_flush >= self.policy.seconds:
@@ -269,8 +271,8 @@ class _Flushing:
     def _report(self) -> None:
         self._last_progress = time.monotonic()
         done = self.already + self._generated
-        self.attempt.note(rows_done=done)
-        self.attempt.progress(done, len(self.work.units), self._generated)
+        self.attempt.note(rows_done=done, scored=self._generated, correct=self._correct)
+        self.attempt.progress(done, len(self.work.units), self._generated, self._correct)
         self.work.story.progress(done)
 
 

@@ -23,7 +23,10 @@ SILENT_S = 300.0  # an attempt on another host that has written nothing for so l
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """One shard: `state` is done, running, failed, missing or replaced; `last_class` ended the last try."""
+    """One shard: `state` is done, running, failed, missing or replaced; `last_class` ended the last try.
+
+    `correct` of `scored` rows are right, as far as its attempts have counted them.
+    """
 
     shard_id: str
     cell_id: str
@@ -34,6 +37,8 @@ class ShardStatus:
     attempts: int = 0
     last_class: str | None = None
     message: str | None = None
+    correct: int = 0
+    scored: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,23 @@ class CellStatus:
     @property
     def samples_per_s(self) -> float:
         return sum(shard.samples_per_s for shard in self.shards if shard.state == "running")
+
+    @property
+    def eta_s(self) -> float | None:
+        rate = self.samples_per_s
+        return (self.rows_total - self.rows_done) / rate if rate else None
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy so far; None where nothing is scored yet, or rows count that were seen before."""
+        scored = sum(shard.scored for shard in self.shards)
+        if not scored or self.cell.epochs > 1 or self.cell.split == "adapt":
+            return None
+        return sum(shard.correct for shard in self.shards) / scored
+
+    @property
+    def is_complete(self) -> bool:
+        return all(shard.state in {"done", "replaced"} for shard in self.shards)
 
     def count(self, state: str) -> int:
         return sum(shard.state == state for shard in self.shards)
@@ -88,7 +110,7 @@ class RunStatus:
 
     @property
     def is_complete(self) -> bool:
-        return all(shard.state in {"done", "replaced"} for cell in self.cells for shard in cell.shards)
+        return all(cell.is_complete for cell in self.cells)
 
     @property
     def state(self) -> str:
@@ -128,18 +150,24 @@ def list_runs(results: Path) -> list[RunPaths]:
 
 def is_done(paths: RunPaths, shard_id: str) -> bool:
     """Return whether a shard is published: `done.json` is there and its file has the recorded size."""
-    path = paths.done(shard_id)
+    return _done(paths, shard_id) is not None
+
+
+def _done(paths: RunPaths, shard_id: str) -> dict[str, Any] | None:
+    """Return a published shard's `done.json`, None where it is not published."""
     try:
-        done = read_json(path)
-        return bool((paths.shards / done["file"]).stat().st_size == done["bytes"])
+        done = dict(read_json(paths.done(shard_id)))
+        return done if (paths.shards / done["file"]).stat().st_size == done["bytes"] else None
     except FileNotFoundError:
-        return False
+        return None
 
 
 def _shard_status(paths: RunPaths, shard: Shard, is_replaced: bool) -> ShardStatus:
     total = shard.num_units
-    if is_done(paths, shard.shard_id):
-        return ShardStatus(shard.shard_id, shard.cell_id, "done", total, total)
+    if done := _done(paths, shard.shard_id):
+        correct = done.get("correct")  # a shard of an earlier version has not counted
+        scored = {} if correct is None else {"correct": correct, "scored": done["rows"]}
+        return ShardStatus(shard.shard_id, shard.cell_id, "done", total, total, **scored)
     folder = paths.attempts(shard.shard_id)
     started = sorted(folder.glob("*.started.json"), key=_modified) if folder.is_dir() else []
     if not started:
@@ -171,6 +199,8 @@ def _shard_status(paths: RunPaths, shard: Shard, is_replaced: bool) -> ShardStat
         attempts=len(started),
         last_class=end.get("class", None if live else "unknown"),
         message=end.get("message"),
+        correct=sum(entry.get("correct", 0) for entry in [*progress, *ends.values()]),
+        scored=sum(entry.get("scored", 0) for entry in [*progress, *ends.values()]),
     )
 
 

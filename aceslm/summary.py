@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aceslm.costs import Spent
 from aceslm.metrics.intervals import accuracy_interval
 from aceslm.metrics.labels import macro_f1, matthews
 from aceslm.metrics.latency import latency_summary
@@ -55,6 +56,12 @@ SUMMARY_COLUMNS = (
     "accelerator_peak_bytes",
     "errors",
     "parse_failures",
+    "core_hours",
+    "gpu_hours",
+    "failed_core_hours",
+    "failed_gpu_hours",
+    "energy_j",
+    "energy_per_correct_j",
 )
 
 
@@ -71,21 +78,30 @@ class ShardCost:
     row_s: float | None = None
 
 
-def summarize(frame: pd.DataFrame, costs: Mapping[str, ShardCost] | None = None) -> pd.DataFrame:
+def summarize(
+    frame: pd.DataFrame,
+    costs: Mapping[str, ShardCost] | None = None,
+    spent: Mapping[str, Spent] | None = None,
+) -> pd.DataFrame:
     """Return one row per group of `GROUP_COLUMNS`, in order of first appearance.
 
     Args:
         frame: result rows with at least `result_rows.REQUIRED_COLUMNS`.
         costs: shard id -> what it cost, where that is known.
+        spent: cell id -> what all attempts at it took; a row has its share of its cell's by its samples.
     """
     import pandas as pd
 
-    groups = scored_rows(frame).groupby(list(GROUP_COLUMNS), sort=False, dropna=False)
+    scored = scored_rows(frame)
+    rows_of_cell = scored["cell_id"].value_counts().to_dict()
+    groups = scored.groupby(list(GROUP_COLUMNS), sort=False, dropna=False)
     rows = [
         {
             **dict(zip(GROUP_COLUMNS, key, strict=True)),
             **_figures(group, costs or {}),
             **_peaks(group, costs or {}),
+            **_hours(group, spent or {}, rows_of_cell),
+            **_energy(group),
         }
         for key, group in groups
     ]
@@ -153,6 +169,31 @@ def _peaks(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, int
         "peak_memory_bytes": max(resident, default=None),
         "accelerator_peak_bytes": max(accelerator, default=None),
     }
+
+
+def _hours(
+    group: pd.DataFrame, spent: Mapping[str, Spent], rows_of_cell: Mapping[Any, int]
+) -> dict[str, float | None]:
+    """Return the group's share of what its cells took: by its part of their rows."""
+    names = ("core_hours", "gpu_hours", "failed_core_hours", "failed_gpu_hours")
+    shares = {
+        str(cell_id): count / rows_of_cell[cell_id]
+        for cell_id, count in group["cell_id"].value_counts().items()
+    }
+    if not shares or not shares.keys() <= spent.keys():
+        return dict.fromkeys(names)
+    return {
+        name: sum(getattr(spent[cell_id], name) * share for cell_id, share in shares.items())
+        for name in names
+    }
+
+
+def _energy(group: pd.DataFrame) -> dict[str, float | None]:
+    """Return the joules of a group's answers; unknown where any of them is."""
+    if group["energy_j"].isna().any():
+        return {"energy_j": None, "energy_per_correct_j": None}
+    joules, correct = float(group["energy_j"].sum()), int(group["correct"].sum())
+    return {"energy_j": joules, "energy_per_correct_j": joules / correct if correct else None}
 
 
 def _busy_s(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> float:

@@ -23,6 +23,11 @@ _COMPARISON_FOOTNOTE = (
     f"all comparisons of the table and judged at {ALPHA}. McNemar: samples that only the first : only the "
     "second mode got right, with the exact p."
 )
+_COST_FOOTNOTE = (
+    "Hours are wall time x allocated cores or GPUs over all attempts; a row of the table has its share by "
+    "its samples. Joules are those of the answers, where the hardware counts them. Core-seconds and "
+    "GPU-seconds are seconds of the engine at work x devices, loading left out."
+)
 _COMPARISON_HEADERS = (
     "task",
     "model",
@@ -47,18 +52,23 @@ def write_summary(
     title: str,
     note: str | None = None,
     comparisons: ComparisonTable | None = None,
+    costs: Sequence[str] = (),
 ) -> None:
-    """Write a summary as CSV, and with its comparisons as Markdown, atomically."""
+    """Write a summary as CSV, and with its comparisons and costs as Markdown, atomically."""
     with replacing(csv_path) as partial:
         summary.to_csv(partial, index=False)
     with replacing(markdown_path) as partial:
-        partial.write_text(markdown(summary, title, note, comparisons), encoding="utf-8")
+        partial.write_text(markdown(summary, title, note, comparisons, costs), encoding="utf-8")
 
 
 def markdown(
-    summary: pd.DataFrame, title: str, note: str | None = None, comparisons: ComparisonTable | None = None
+    summary: pd.DataFrame,
+    title: str,
+    note: str | None = None,
+    comparisons: ComparisonTable | None = None,
+    costs: Sequence[str] = (),
 ) -> str:
-    """Return the summary, and the comparisons where given, as a Markdown page."""
+    """Return the summary, and the comparisons and costs where given, as a Markdown page."""
     lines = [f"# {title}", ""]
     if note:
         lines += [f"> **{note}**", ""]
@@ -66,6 +76,8 @@ def markdown(
     lines += [*_table(columns, table_rows(summary, columns)), "", _FOOTNOTE, ""]
     if comparisons is not None:
         lines += _comparison_lines(comparisons)
+    if costs:
+        lines += ["## Cost", "", *(f"- {line}" for line in costs), "", _COST_FOOTNOTE, ""]
     return "\n".join(lines)
 
 
@@ -181,6 +193,10 @@ _OPTIONAL = {
     "amortised ms": "amortised_ms",
     "peak MB": "peak_memory_bytes",
     "accelerator MB": "accelerator_peak_bytes",
+    "core-h": "core_hours",
+    "GPU-h": "gpu_hours",
+    "J": "energy_j",
+    "J/correct": "energy_per_correct_j",
 }
 
 TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
@@ -210,6 +226,10 @@ TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
     ("tokens/s", _number("tokens_per_s", 1)),
     ("peak MB", _number("peak_memory_bytes", 0, 1e6)),
     ("accelerator MB", _number("accelerator_peak_bytes", 0, 1e6)),
+    ("core-h", _number("core_hours", 3)),
+    ("GPU-h", _number("gpu_hours", 3)),
+    ("J", _number("energy_j", 0)),
+    ("J/correct", _number("energy_per_correct_j", 1)),
     ("errors", _number("errors", 0)),
     ("unparsed", _number("parse_failures", 0)),
 )

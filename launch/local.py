@@ -23,6 +23,7 @@ from aceslm.errors import LaunchError
 from aceslm.paths import RunPaths
 from aceslm.plan import levels
 from aceslm.records import Shard
+from launch.console import note
 from launch.jobs import ShardTask
 from launch.ledger import Intent
 
@@ -93,6 +94,7 @@ class LocalPool:
 
     def _stop(self, on_tick: Callable[[], None]) -> None:
         self._waiting.clear()
+        note("stopping: finished rows are flushed; Ctrl-C again kills")
         for running in self._running.values():
             running.job._process.send_signal(signal.SIGTERM)  # the controller forwards it to the worker
         try:

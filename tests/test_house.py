@@ -40,6 +40,7 @@ FLOORS: dict[str, int] = {
     "aceslm.parts": 3,
     "aceslm.result_rows": 3,
     "aceslm.comparisons": 3,
+    "aceslm.costs": 3,
     "aceslm.summary": 3,
     "aceslm.rows": 3,
     "aceslm.tables": 3,

@@ -56,8 +56,9 @@ def run(
     It is a one-cell run under results/, so it resumes like any other.
     """
     from aceslm.merge import merge_run, require_complete
-    from launch.console import note, progress, say
+    from launch.console import note, say
     from launch.ledger import WorkerOptions
+    from launch.live import live_table
     from launch.prepare import default_results, prepare, write_run
     from launch.submit import Launch, launch_missing
     from launch.verbs.results import tell_wandb
@@ -83,8 +84,8 @@ def run(
     write_run(prepared)
     paths = prepared.paths
     launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
-    with progress(paths.root.name) as bar:
-        submitted = launch_missing(paths, launch, on_tick=bar)
+    with live_table() as show:
+        submitted = launch_missing(paths, launch, on_tick=show)
     if not submitted:
         note(f"already complete ({paths.root}): --fresh to redo")
     coverage = merge_run(paths)

@@ -66,8 +66,8 @@ def follow(paths: RunPaths, as_json_: bool) -> None:
 def _wait(paths: RunPaths) -> None:
     from aceslm.status import run_status
     from launch import slurm
-    from launch.console import live_table
     from launch.ledger import intents
+    from launch.live import live_table
 
     with live_table() as show:
         while True:

@@ -239,12 +239,13 @@ def _write(prepared: Prepared, chosen: str) -> None:
 
 def finish(paths: RunPaths, launch: Launch, *, shards: list[Shard] | None = None, as_json_: bool) -> None:
     """Run what is missing here, merge, show the summary, and fail unless everything is there."""
-    from launch.console import note, progress
+    from launch.console import note
+    from launch.live import live_table
     from launch.submit import launch_missing
     from launch.verbs.results import merge_and_show
 
-    with progress(paths.root.name) as bar:
-        submitted = launch_missing(paths, launch, shards=shards, on_tick=bar)
+    with live_table() as show:
+        submitted = launch_missing(paths, launch, shards=shards, on_tick=show)
     if not submitted:
         note("every shard is already done")
     merge_and_show(paths, as_json_)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,10 +12,12 @@ import typer
 from launch.verbs.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
+    from aceslm.costs import Spent
     from aceslm.paths import RunPaths
     from aceslm.status import RunStatus
 
 _TAIL_LINES = 30
+_WATCH_S = 2.0
 
 
 def status(
@@ -27,38 +31,77 @@ def status(
     json_: JsonOption = False,
 ) -> None:
     """Show the progress of a run from its files; without RUN, list the runs."""
-    import time
-
     from aceslm.paths import RunPaths
     from aceslm.status import list_runs, run_status
-    from launch.console import print_json, print_table, progress_line, say
+    from launch.console import print_json, print_table, say
+    from launch.live import progress_line
+
+    if run is not None:
+        _watch(RunPaths(run)) if watch and not json_ else _show(RunPaths(run), watch, json_)
+        return
+    import os
+
+    folder = output_dir or Path(os.environ.get("ACESLM_RESULTS", "results"))
+    runs = [run_status(paths) for paths in list_runs(folder)]
+    if json_:
+        print_json([_as_json(each) for each in runs])
+    elif runs:
+        rows = [[str(each.root), each.state, progress_line(each)] for each in runs]
+        print_table(f"runs in {folder}", ["run", "state", "progress"], rows)
+    else:
+        say(f"no runs in {folder}/ yet: aceslm submit configs/quickstart.yaml")
+
+
+def _watch(paths: RunPaths) -> None:
+    """Follow a run until it is complete; Ctrl-C only stops watching."""
+    import time
+
+    from aceslm.status import run_status
+    from launch.console import note, out
+    from launch.live import live_table
+
+    try:
+        with live_table(out()) as show:
+            current = run_status(paths)
+            while not current.is_complete:
+                show(current)
+                time.sleep(_WATCH_S)
+                current = run_status(paths)
+            show(current)
+    except KeyboardInterrupt:
+        note("no longer watching; the run goes on as it was")
+        return
+    _show(paths)
+
+
+def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
+    """Print how a run stands; as JSON with `watch` again and again, until it is complete."""
+    import time
+
+    from aceslm.costs import cell_costs
+    from aceslm.plan import require_plans
+    from aceslm.status import run_status
+    from launch.console import print_json, say
+    from launch.live import print_status, progress_line
     from launch.reconcile import scheduler_view
     from launch.verbs.queue import queue_json, show_queue
 
-    if run is None:
-        import os
-
-        folder = output_dir or Path(os.environ.get("ACESLM_RESULTS", "results"))
-        runs = [run_status(paths) for paths in list_runs(folder)]
-        if json_:
-            print_json([_as_json(each) for each in runs])
-        elif runs:
-            rows = [[str(each.root), each.state, progress_line(each)] for each in runs]
-            print_table(f"runs in {folder}", ["run", "state", "progress"], rows)
-        else:
-            say(f"no runs in {folder}/ yet: aceslm submit configs/quickstart.yaml")
-        return
     while True:
-        current = run_status(RunPaths(run))
-        view = scheduler_view(RunPaths(run))
-        if json_:
-            print_json({**_as_json(current), "source": view.source, "queue": queue_json(view)})
-        else:
-            _show(current)
+        plans = require_plans(paths)
+        current, costs, view = run_status(paths, plans), cell_costs(paths, plans), scheduler_view(paths)
+        if not as_json_:
+            print_status(current, costs)
+            say(progress_line(current))
+            say(_hours(costs))
+            if not current.is_complete and not current.count("running"):
+                say(f"go on with: aceslm retry {current.root}")
             show_queue(view)
+            return
+        cells = {cell_id: asdict(spent) for cell_id, spent in costs.items()}
+        print_json({**_as_json(current), "costs": cells, "source": view.source, "queue": queue_json(view)})
         if not watch or current.is_complete:
             return
-        time.sleep(2.0)
+        time.sleep(_WATCH_S)
 
 
 def logs(
@@ -141,24 +184,15 @@ def _show_failed(current: RunStatus, paths: Any) -> None:
             say(f"   {line}")
 
 
-def _show(current: RunStatus) -> None:
-    from launch.console import print_status, progress_line, say
-
-    print_status(current)
-    say(progress_line(current))
-    say(_hours(current))
-    if not current.is_complete and not current.count("running"):
-        say(f"go on with: aceslm retry {current.root}")
-
-
-def _hours(current: RunStatus) -> str:
+def _hours(costs: Mapping[str, Spent]) -> str:
     """Return what was spent, wasted work (attempts whose rows were lost) apart."""
-    from aceslm.attempts import spent_hours
-    from aceslm.paths import RunPaths
+    from aceslm.costs import total
 
-    spent = spent_hours(RunPaths(current.root))
-    parts = [f"{hours:,.2f} {name}-hours" for name, hours in spent.used.items() if hours or name == "core"]
-    wasted = [f"{hours:,.2f} {name}-hours" for name, hours in spent.wasted.items() if hours >= 0.005]
+    spent = total(list(costs.values()))
+    used = {"core": spent.core_hours, "GPU": spent.gpu_hours}
+    lost = {"core": spent.failed_core_hours, "GPU": spent.failed_gpu_hours}
+    parts = [f"{hours:,.2f} {name}-hours" for name, hours in used.items() if hours or name == "core"]
+    wasted = [f"{hours:,.2f} {name}-hours" for name, hours in lost.items() if hours >= 0.005]
     return f"spent {', '.join(parts)}" + (f", of them wasted {', '.join(wasted)}" if wasted else "")
 
 
