@@ -112,7 +112,7 @@ class ShardTracking(NoTracking):
                 if mode == "offline" or not installed() or not (mode == "online" or has_key()):
                     return
                 limit = self.config.finish_timeout_s
-                options = PlayerOptions(mode, self.config.answer_timeout_s, limit, limit, online_only=True)
+                options = PlayerOptions(mode, self.config.answer_timeout_s, limit, limit, live=True)
                 self._player = PlayerProcess(options, script.parent)
             if self._player is not None:
                 self._player.play(script)

@@ -2,7 +2,7 @@
 
     python -m aceslm.tracking.player '{"mode": "auto", ...}' < paths of scripts > a JSON reply for each
 
-A script that is still being written is followed until its `finish` line, or until standard input ends (the
+Where it is `live`, a script that is still being written is followed until its `finish` line, or until standard input ends (the
 worker is done, or gone). Then this process has `leave_s` left; after that it kills what W&B has started and
 goes. Signals that end a Slurm step are for the worker: here they are ignored.
 """
@@ -29,6 +29,7 @@ from aceslm.tracking.script import (
     note_played,
     played_folder,
     played_state,
+    read_script,
     script_digest,
 )
 from aceslm.tracking.server import has_key, silence
@@ -41,14 +42,15 @@ _INIT_TIMEOUT_S = 30.0
 class PlayerOptions:
     """How to play.
 
-    `online_only` leaves what cannot be sent for later; without `leave_s` it stays as long as it takes.
+    `live` follows scripts that are being written, and leaves what cannot be sent for later. Without
+    `leave_s` it stays as long as it takes.
     """
 
     mode: str
     answer_timeout_s: float = 3.0
     upload_timeout_s: float = 120.0
     leave_s: float | None = None
-    online_only: bool = False
+    live: bool = False
 
 
 def main() -> None:
@@ -85,7 +87,7 @@ class Player:
                     return {**reply, "mode": "online"}
                 except Exception as error:
                     self._online, self._why = False, _short(error)
-            if not self.options.online_only:
+            if not self.options.live:
                 self._play(path, "offline")
                 reply["mode"] = "offline"
         except Exception as error:
@@ -111,7 +113,7 @@ class Player:
         return self._online
 
     def _play(self, path: Path, mode: str) -> None:
-        lines = follow(path, self.closed)
+        lines = follow(path, self.closed) if self.options.live else read_script(path)
         header = next(lines, None)
         if header is None or "run" not in header:
             raise ValueError(f"{path.name}: is not a script")

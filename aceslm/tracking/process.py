@@ -85,11 +85,13 @@ class PlayerProcess:
                     child.kill()
         self._process.kill()
         self._process.wait()
+        self._reader.join(1.0)
 
     def _read(self) -> None:
-        for line in _pipe(self._process.stdout):
-            with suppress(ValueError):
-                self.replies.append(json.loads(line))
+        with _pipe(self._process.stdout) as stream:
+            for line in stream:
+                with suppress(ValueError):
+                    self.replies.append(json.loads(line))
 
 
 def player_environment(folder: Path, base: Mapping[str, str] | None = None) -> dict[str, str]:
