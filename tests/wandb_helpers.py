@@ -175,6 +175,7 @@ class Server:
 
 
 ANSWERS: dict[str, dict[str, Any]] = {
+    "ArtifactType": {"project": None},
     "ServerFeaturesQuery": {"serverInfo": {"features": []}},
     "Viewer": {
         "viewer": {"id": "v", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}

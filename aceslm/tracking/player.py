@@ -2,9 +2,9 @@
 
     python -m aceslm.tracking.player '{"mode": "auto", ...}' < paths of scripts > a JSON reply for each
 
-Where it is `live`, a script that is still being written is followed until its `finish` line, or until standard input ends (the
-worker is done, or gone). Then this process has `leave_s` left; after that it kills what W&B has started and
-goes. Signals that end a Slurm step are for the worker: here they are ignored.
+A live player follows a script that is still being written until its `finish` line, or until standard input
+ends (the worker is done, or gone); then it has `leave_s` left, and after that it kills what W&B has started
+and goes. Signals that end a Slurm step are for the worker: here they are ignored.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ class Player:
                     return {**reply, "mode": "online"}
                 except Exception as error:
                     self._online, self._why = False, _short(error)
+                    self.close()  # its service holds the run's id
             if not self.options.live:
                 self._play(path, "offline")
                 reply["mode"] = "offline"
