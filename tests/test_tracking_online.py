@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -80,6 +81,26 @@ def test_an_upload_that_was_stopped_goes_on_with_the_rest(
     batches.close()
     assert "3 W&B runs uploaded" in aceslm("sync", only_run(tmp_path)).out
     assert len(server.created) == len(set(server.created)) == 5
+
+
+def test_what_changes_after_an_upload_goes_to_the_same_run(
+    aceslm: Command, grid_file: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = ["--cluster", "debug", "--task-name", "iot_tiny", "--mode", "ace"]
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    aceslm("submit", grid_file, *small)
+    run = only_run(tmp_path)
+    assert aceslm("sync", run).status == 0
+    cell = next(run_id for run_id in server.created if "-" not in run_id)
+    curve = list(server.history[cell])
+    ended = next(run.glob("attempts/*/*.ended.json"))
+    ended.write_text(json.dumps({**json.loads(ended.read_text()), "wall_s": 3600.0}))  # it cost more
+    (run / "wandb" / "made_from.json").unlink()
+    assert aceslm("aggregate", run).status == 0
+    assert "2 W&B runs uploaded" in aceslm("sync", run).out  # the cell, and the table of the grid
+    assert len(server.created) == len(set(server.created))
+    assert server.history[cell] == curve  # points that are there are not sent again
+    assert server.summaries[cell]["core_hours"] >= 1.0
 
 
 def test_sync_says_why_it_cannot(aceslm: Command, grid_file: Path, tmp_path: Path) -> None:
