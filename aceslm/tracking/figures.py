@@ -125,12 +125,12 @@ def _cell_summary(merged: Merged, cell: Cell, rows: pd.DataFrame) -> dict[str, A
     mine = [row for row in merged.summary if all(row.get(key) == value for key, value in place.items())]
     fresh = [row for row in mine if not row["seen"]]
     seen = [row for row in mine if row["seen"]]
-    figures: dict[str, Any] = {"complete": merged.complete, "rows": len(rows), **_hours(merged, cell)}
+    figures: dict[str, Any] = {"complete": merged.complete, "rows": len(rows)}
     if fresh and cell.split != "adapt":
         figures |= {key: value for key, value in fresh[0].items() if key not in {*place, "epoch", "seen"}}
     if seen and cell.split != "adapt":
         figures |= {f"seen/{key}": value for key, value in seen[-1].items() if key not in place}
-    return figures
+    return figures | _hours(merged, cell)  # of the whole cell, not of an epoch
 
 
 def _hours(merged: Merged, cell: Cell) -> dict[str, float]:
