@@ -180,6 +180,7 @@ def wait_until_gone(folder: Path, seconds: float) -> list[psutil.Process]:
     return left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_reaches_the_worker_and_no_wandb_process_outlives_it(
     number: signal.Signals,
