@@ -27,6 +27,7 @@ from aceslm.tasks import ANSWER_TYPES, permutation
 from aceslm.tasks.base import gold_spans
 
 LESSONS_PER_CURATION = 3
+ECHO_SHARE = 0.75  # of a worked lesson's words, in any order
 
 _CITATION = re.compile(r"\[((?:\s*b[0-9]{1,9}\s*[,;]?)+)\]", re.IGNORECASE)
 
@@ -135,10 +136,16 @@ def credit(
 
 
 def echo_refusal(text: str) -> Refusal | None:
-    """Refuse a lesson that repeats one of the worked cases: it was not learnt from any sample."""
-    words = same_words(text)
-    if any(words in {same_words(case.lesson), same_words(case.known)} for case in _cases()):
-        return Refusal("echo", "repeats the worked case of the prompt")
+    """Refuse a lesson that repeats one of the worked cases: it was not learnt from any sample.
+
+    Small models copy it with a word changed or something added, so most of its words are enough.
+    """
+    words = set(same_words(text).split())
+    for case in _cases():
+        for lesson in (case.lesson, case.known):
+            told = set(same_words(lesson).split())
+            if len(told & words) >= ECHO_SHARE * len(told):
+                return Refusal("echo", "repeats the worked case of the prompt")
     return None
 
 
