@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 
 import pytest
-from teaching import GOOD, Taught, files, planned, play, split_task
+from ace_values import LESSONS
+from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, split_task
 
 from aceslm.ace.roles import echo_refusal
 from aceslm.parquet import read_table
@@ -52,3 +53,23 @@ def test_a_lesson_that_is_the_worked_case_with_a_few_words_changed_is_an_echo(
     text: str, is_echo: bool
 ) -> None:
     assert (echo_refusal(text) is not None) == is_echo
+
+
+def test_a_lesson_with_the_gold_of_an_answered_question_is_refused_and_counted(tmp_path: Path) -> None:
+    told = [f"Think of {gold(1)} at all times.", "Read the table from its top."]
+    paths, plan = planned(tmp_path, epochs=1)
+    play(paths, plan, Taught(teaches=lambda _: told), steps=("evolve",))
+    assert shown(paths, plan) == told[1:]
+    first, *_ = [call for call in journal(paths, plan).calls() if call.role == "curator"]
+    assert (first.applied, first.refused) == (1, 1)
+
+
+def test_no_version_of_a_playbook_is_larger_than_its_token_budget(tmp_path: Path) -> None:
+    ace = {"token_budget": 32, "reflect": "all", "round_size": 2}
+    sizes = []
+    for name, budget in (("small", ace), ("large", {**ace, "token_budget": 1000})):
+        paths, plan = planned(tmp_path / name, **budget)
+        lessons = iter(LESSONS * 9)
+        play(paths, plan, Taught(teaches=lambda _, new=lessons: [next(new)]), steps=("evolve",))  # type: ignore[misc]
+        sizes.append([note.tokens for note in journal(paths, plan).steps()])
+    assert max(sizes[0]) <= 32 < max(sizes[1])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, Command, only_run
 from near_ties import Reference
+from teaching import journal, planned
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from aceslm.data.importers import import_dataset
@@ -17,7 +18,9 @@ from aceslm.default_model import embedded_folder
 from aceslm.engine import load_engine, never
 from aceslm.engine.loading import load_model
 from aceslm.models import prestage_model, resolve_model
+from aceslm.paths import AttemptName
 from aceslm.records import GenerationSettings, Message, Prompt
+from aceslm.shard import run_shard
 from aceslm.tasks import build_messages
 
 pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("prestaged")]
@@ -104,3 +107,20 @@ def test_greedy_tokens_on_real_questions_equal_transformers_generate() -> None:
     held = [reference.check(prompt, found[prompt.request_id]) for prompt in prompts]
     assert held.count(False) <= 2
     assert len({one.token_ids for one in found.values()}) > 32
+
+
+def test_constrained_roles_of_the_small_model_never_write_what_cannot_be_read(tmp_path: Path) -> None:
+    task = ROOT / "data" / "tasks" / "iot_tiny.json"
+    paths, plan = planned(
+        tmp_path,
+        task=task,
+        grid={"models": ["smollm2-135m-gguf"], "modes": ["ace"]},
+        epochs=2,
+        reflect="all",
+    )
+    engine = load_engine(resolve_model("smollm2-135m-gguf"), device="cpu")
+    (shard,) = plan.shards
+    run_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"))
+    calls = [call for call in journal(paths, plan).calls() if call.role != "generator"]
+    assert {call.role for call in calls} == {"reflector", "curator"}
+    assert all(call.parsed for call in calls)

@@ -40,7 +40,7 @@ def role_digest() -> str:
         *(_curator_head(case) for case in _cases()),
     ]
     systems = [wording.REFLECTOR_SYSTEM, wording.CURATOR_SYSTEM]
-    return digest(prompts, systems, REFLECTOR_SCHEMA, CURATOR_SCHEMA, LESSONS_PER_CURATION)
+    return digest(prompts, systems, REFLECTOR_SCHEMA, CURATOR_SCHEMA, LESSONS_PER_CURATION, ECHO_SHARE)
 
 
 def reflector_messages(
