@@ -226,7 +226,7 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> GridConfig:
     if "name" not in raw:
         raw["name"] = path.stem.replace("_", "-").replace(" ", "-")
     for override in overrides:
-        _apply_override(raw, override)
+        apply_override(raw, override)
     return parse(GridConfig, raw, path)
 
 
@@ -272,7 +272,8 @@ def _registry(file_name: str, model: type[_Model]) -> dict[str, _Model]:
     return {name: parse(model, entry, path, prefix=name) for name, entry in read_yaml(path).items()}
 
 
-def _apply_override(raw: dict[str, Any], override: str) -> None:
+def apply_override(raw: dict[str, Any], override: str) -> None:
+    """Set one `key.subkey=value` in a grid's raw values; the value is read as YAML."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise ConfigError(f"--set {override}: expected key=value, for example --set limit=10")

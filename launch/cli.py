@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from aceslm.errors import AceslmError
-from launch.verbs import bench, data, doctor, registry, results, run, submit, sync, watch, work
+from launch.verbs import bench, data, doctor, evolve, registry, results, run, submit, sync, watch, work
 
 _HELP = """Find out whether an evolving playbook makes a small language model better, at what cost, and \
 whether the difference is real.
@@ -107,6 +107,7 @@ _verb(
     run.run,
     example="aceslm run --model-id smollm2-135m-gguf --task-name medqa_tiny --output-path out.csv",
 )
+_verb(evolve.evolve, example="aceslm evolve --task-name iot_tiny --epochs 3 --output-dir evolved/")
 _verb(submit.submit, example="aceslm submit configs/exp_grid.yaml --cluster local --limit 3")
 _verb(watch.status, example="aceslm status results/quickstart-1a2b3c4d --watch")
 _verb(watch.logs, example="aceslm logs results/quickstart-1a2b3c4d --failed")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from launch.verbs.one_task import check_output, export, one_task_grid
 from launch.verbs.options import BatchOption, DeviceOption, EngineOption, LimitOption, MixedOption
 
 if TYPE_CHECKING:
@@ -27,7 +28,16 @@ def run(
     domain: Annotated[
         str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
     ] = None,
-    mode: Annotated[str, typer.Option(help="baseline, scaffold or ace.")] = "baseline",
+    mode: Annotated[
+        str, typer.Option(help="baseline, scaffold, ace, ace_frozen (README: all modes).")
+    ] = "baseline",
+    playbook_path: Annotated[
+        Path | None,
+        typer.Option(
+            help="ace: starts with this playbook, where the file exists, and writes the last version back. "
+            "ace_frozen: carries it as it is."
+        ),
+    ] = None,
     limit: LimitOption = None,
     quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",
     seed: Annotated[
@@ -63,7 +73,7 @@ def run(
     from launch.submit import Launch, launch_missing
     from launch.verbs.results import tell_wandb
 
-    _check_output(output_path)
+    check_output(output_path)
     values = {
         "models": [model_id],
         "modes": [mode],
@@ -74,8 +84,9 @@ def run(
         "engine": engine or "auto",
         "batch_size": batch_size,
         "generation": {"temperature": temperature, "max_new_tokens": max_new_tokens},
+        "ace": _playbook_settings(mode, playbook_path),
     }
-    grid, task = _one_cell(values, task_name, dataset_path, domain)
+    grid, task = one_task_grid("run", values, task_name, dataset_path, domain)
     prepared = prepare(
         grid, output_dir or default_results(), extra_task=task, trust_remote_code=trust_remote_code
     )
@@ -93,25 +104,40 @@ def run(
     require_complete(coverage, paths)
     rows = _rows(prepared, limit)
     if output_path is not None:
-        _export(rows, output_path)
+        export(rows, output_path)
+    if playbook_path is not None and mode == "ace":
+        _write_back(prepared, playbook_path)
     for line in _accuracies(rows):
         say(line)
     say(f"rows: {output_path or paths.results}   run: {paths.root}")
 
 
-def _one_cell(
-    values: dict[str, object], task_name: str | None, dataset_path: Path | None, domain: str | None
-) -> tuple[GridConfig, LoadedTask | None]:
-    from aceslm.config import GridConfig
-    from aceslm.errors import UsageError
-    from aceslm.yaml_files import parse
-    from launch.prepare import load_task_file
+def _playbook_settings(mode: str, path: Path | None) -> dict[str, str]:
+    """Return what `--playbook-path` means for a mode, as keys of `ace:`.
 
-    if (task_name is None) == (dataset_path is None):
-        raise UsageError("give either --task-name (see `aceslm tasks`) or --dataset-path FILE --domain NAME")
-    task = load_task_file(dataset_path, domain) if dataset_path else None
-    name = task.table.task_name if task else task_name
-    return parse(GridConfig, {**values, "tasks": [name], "name": "run"}, "aceslm run"), task
+    Raises:
+        UsageError: a mode that takes no playbook.
+    """
+    from aceslm.errors import UsageError
+
+    if path is None:
+        return {}
+    if mode == "ace":
+        return {"playbook": str(path)} if path.exists() else {}
+    if mode == "ace_frozen":
+        return {"frozen_playbook": str(path)}
+    raise UsageError(f"--playbook-path goes with --mode ace or ace_frozen, not with '{mode}'")
+
+
+def _write_back(prepared: Prepared, path: Path) -> None:
+    """Write the last version of the run's playbook to the user's file."""
+    from aceslm.ace import codec
+    from aceslm.evolving import final_playbook
+
+    (cell,) = prepared.cells
+    playbook = final_playbook(prepared.paths, cell)
+    if playbook is not None:
+        codec.save(path, playbook)
 
 
 def _afresh(
@@ -146,24 +172,3 @@ def _accuracies(rows: pd.DataFrame) -> list[str]:
         line = f"accuracy {correct / n:.3f} ({correct}/{n})  mean latency {group['latency_ms'].mean():.1f} ms"
         lines.append((which if rows["epoch"].nunique() > 1 else "") + line)
     return lines
-
-
-def _check_output(path: Path | None) -> None:
-    from aceslm.errors import UsageError
-
-    if path is not None and path.suffix not in {".csv", ".parquet"}:
-        raise UsageError(f"--output-path {path}: the name must end in .csv or .parquet")
-
-
-def _export(rows: pd.DataFrame, path: Path) -> None:
-    from aceslm.errors import WorkError
-    from aceslm.store import replacing
-
-    try:
-        with replacing(path) as partial:
-            if path.suffix == ".csv":
-                rows.to_csv(partial, index=False)
-            else:
-                rows.to_parquet(partial, index=False)
-    except OSError as error:
-        raise WorkError(f"--output-path {path}: {error.strerror or error}") from None
