@@ -28,6 +28,7 @@ from typing import Any
 from aceslm import __version__
 from aceslm.digests import digest, file_sha256
 from aceslm.errors import DataError, ModelUnavailable, UpstreamMissing
+from aceslm.logs import about, redacted
 from aceslm.metrics.energy import EnergyMeter
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.store import create_json, write_json
@@ -99,10 +100,11 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
     }
     create_json(paths.started(shard_id, name), started)
     try:
-        yield attempt
+        with about(shard=shard_id, attempt=str(name)):
+            yield attempt
     except BaseException as error:
         attempt.outcome = failure_class(error)
-        attempt.note(message=_one_line(error), traceback=traceback.format_exc())
+        attempt.note(message=redacted(_one_line(error)), traceback=redacted(traceback.format_exc()))
         raise
     finally:
         ended = {

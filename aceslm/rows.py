@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from aceslm.engine import Engine
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
 from aceslm.tracking.story import NO_STORY, NoStory
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ def record_of(work: Work, unit: Unit, completion: Completion, engine: Engine, pr
     failed = completion.error is not None
     verdict = task_types.judge(sample, "" if failed else completion.text)
     error = completion.error
+    if failed:
+        log.info("no answer to sample %s: %s", sample.sample_id, error, extra={"unit": unit.unit_id})
     if not failed and not verdict.parsed:
         error = f"unparsed: no {sample.answer_type} in the output"
     return Record(

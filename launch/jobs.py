@@ -17,6 +17,7 @@ from aceslm.records import Cell
 from aceslm.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
+from launch.log_files import log_to_stdout
 from launch.reconcile import memory_fraction, record_lost_attempts
 from launch.worker import Place, local_place, slurm_place
 
@@ -124,18 +125,13 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
                 tracking=tracking,
             )
         except Exception as error:
-            log.exception("shard %s failed", shard_id)
+            log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
             failures.append(f"{shard_id}: {error}")
             continue
-        log.info("shard %s: %s", shard_id, outcome.value)
+        log.info("shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
         if outcome is Outcome.STOPPED:
             break
     engines.close()
     tracking.close()
     if failures:
         raise WorkError(f"{len(failures)} of {len(intent.tasks[index])} shards failed; {failures[0]}")
-
-
-def log_to_stdout() -> None:
-    """Send the log of a job to its scheduler log file."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

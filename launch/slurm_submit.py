@@ -21,7 +21,7 @@ from aceslm.status import is_done
 from aceslm.store import locked
 from launch import slurm
 from launch.cluster import ArrayPlan, check_limits, executor, make_arrays, make_tasks, parameters, sbatch_text
-from launch.jobs import ShardTask, log_to_stdout
+from launch.jobs import ShardTask
 from launch.ledger import (
     Intent,
     WorkerOptions,
@@ -32,6 +32,7 @@ from launch.ledger import (
     write_intent,
     write_jobs,
 )
+from launch.log_files import log_to_stdout
 from launch.reconcile import queued_shards, record_lost_attempts
 from launch.sizing import Rate, measured_rates
 

@@ -23,6 +23,7 @@ from aceslm.shard import StopFlag
 from aceslm.status import RunStatus, is_done, run_status
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.local import LocalPool, num_gpus, pack, task_needs
+from launch.log_files import log_to_file
 
 log = logging.getLogger(__name__)
 
@@ -72,12 +73,12 @@ def launch_missing(
             on_tick(run_status(paths, plans))
 
     jobs: list[dict[str, Any]] = []
+    folder = launch.logs / paths.root.name / f"{intent.number:04d}"
     try:
         if launch.cluster == "debug":
             jobs.append({"index": 0, "job": _job_name(intent)})
-            _run_here(paths, intent, tick)
+            _run_here(paths, intent, folder, tick)
         else:
-            folder = launch.logs / paths.root.name / f"{intent.number:04d}"
             pool = LocalPool(paths, intent, folder, workers, task_needs(intent.tasks, wanted))
             jobs = pool.jobs
             pool.run(tick)
@@ -106,7 +107,7 @@ def interruptible() -> Iterator[StopFlag]:
             signal.signal(number, handler)
 
 
-def _run_here(paths: RunPaths, intent: Intent, tick: Callable[[], None]) -> None:
+def _run_here(paths: RunPaths, intent: Intent, logs: Path, tick: Callable[[], None]) -> None:
     """Run all tasks in this process; a thread reports progress from the run directory meanwhile."""
     ended = threading.Event()
 
@@ -119,7 +120,8 @@ def _run_here(paths: RunPaths, intent: Intent, tick: Callable[[], None]) -> None
         reporter.start()
         try:
             for index in range(len(intent.tasks)):
-                _run_one(paths, intent, index, stop)
+                with log_to_file(logs / f"{_job_name(intent)}_{index}_log.out"):
+                    _run_one(paths, intent, index, stop)
                 if stop():
                     raise KeyboardInterrupt
         finally:

@@ -14,7 +14,7 @@ from launch.verbs.options import JsonOption, RunArgument
 if TYPE_CHECKING:
     from aceslm.costs import Spent
     from aceslm.paths import RunPaths
-    from aceslm.status import RunStatus
+    from aceslm.status import RunStatus, ShardStatus
 
 _TAIL_LINES = 30
 _WATCH_S = 2.0
@@ -107,81 +107,103 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
 def logs(
     run: RunArgument,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Print the end of each failed shard's story.")
+        bool, typer.Option("--failed", help="Print why each failed shard failed, and the end of its log.")
     ] = False,
     shard: Annotated[
         str | None, typer.Option("--shard", help="Print the log of this shard's last attempt.")
     ] = None,
     logs_dir: Annotated[Path, typer.Option(help="Where the scheduler's logs are.")] = Path("logs"),
+    json_: JsonOption = False,
 ) -> None:
-    """List the log files of a run, or show why shards failed."""
+    """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
     from aceslm.paths import RunPaths
-    from aceslm.status import run_status
-    from launch.console import say
+    from aceslm.plan import require_plans
+    from launch.console import print_json, print_table, say
+    from launch.log_files import census, log_files
 
-    current = run_status(RunPaths(run))
+    paths = RunPaths(run)
+    require_plans(paths)
+    files = log_files(paths, logs_dir)
     if failed:
-        _show_failed(current, RunPaths(run))
+        _show_failed(paths, files, json_)
         return
     if shard is not None:
-        _show_log(RunPaths(run), shard, logs_dir)
+        _show_log(paths, shard, files, json_)
         return
-    found = sorted((logs_dir / run.resolve().name).rglob("*.out"))
-    for path in found:
-        say(str(path))
-    if not found:
+    found = [census(path) for path in files]
+    if json_:
+        print_json(found)
+    elif found:
+        keys = ("file", "lines", "warnings", "errors")
+        print_table(f"logs of {run}", keys, [[str(one[key]) for key in keys] for one in found], numeric=3)
+    else:
         say(f"no log files in {logs_dir / run.resolve().name}")
 
 
-def _show_log(paths: RunPaths, shard_id: str, logs_dir: Path) -> None:
-    """Print the log file of a shard's last attempt."""
+def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool) -> None:
+    """Print the log lines of a shard's last attempt."""
     from aceslm.errors import UsageError, nearest
     from aceslm.plan import require_plans
-    from aceslm.store import read_json
-    from launch.console import say
+    from launch.console import print_json, say
+    from launch.log_files import files_of_shard, lines_of_shard, rendered
 
     known = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
     if shard_id not in known:
         raise UsageError(f"--shard: this run has no shard '{shard_id}'{nearest(shard_id, known[:50])}")
-    folder = paths.attempts(shard_id)
-    started = sorted(folder.glob("*.started.json"), key=lambda path: path.stat().st_mtime)
-    if not started:
+    facts, found = files_of_shard(paths, shard_id, files)
+    lines = lines_of_shard(found, shard_id)
+    if as_json_:
+        print_json(
+            {"shard": shard_id, "attempt": facts.get("attempt"), "host": facts.get("host"), "lines": lines}
+        )
+        return
+    if not facts:
         say(f"shard {shard_id} has not been started yet")
         return
-    facts = read_json(started[-1])
     say(f"== {shard_id}: attempt {facts['attempt']} on {facts['host']}")
-    # the pool names logs by its job id, the parent of the worker; Slurm by job and array index
-    name = str(facts["attempt"]).split("-r")[0]
-    keys = {name, name.split("_")[0], str(facts.get("parent_pid"))}
-    found = [
-        path
-        for path in sorted((logs_dir / paths.root.resolve().name).rglob("*.out"))
-        if any(path.name.startswith(f"{key}_") for key in keys)
-    ]
-    for path in found:
-        say(path.read_text(encoding="utf-8", errors="replace").rstrip())
+    for line in lines:
+        say(rendered(line))
     if not found:
-        say(f"no log file of it below {logs_dir / paths.root.resolve().name}")
+        say("no log file of it was found (--logs-dir)")
 
 
-def _show_failed(current: RunStatus, paths: Any) -> None:
-    from aceslm.store import read_json
-    from launch.console import say
+def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
+    """Print each failed shard's class, message, traceback and the end of its log."""
+    from aceslm.status import run_status
+    from launch.console import print_json, say
+    from launch.log_files import rendered
 
-    shards = current.shards("failed")
-    if not shards:
+    stories = [_story(paths, shard, files) for shard in run_status(paths).shards("failed")]
+    if as_json_:
+        print_json(stories)
+        return
+    if not stories:
         say("no failed shards")
-    for shard in shards:
-        say(
-            f"== {shard.shard_id}: {shard.last_class} after {shard.attempts} attempts: {shard.message or '-'}"
-        )
-        ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))
-        if not ends:
-            say("   the worker died without a trace (killed, node lost, or out of memory)")
-            continue
-        trace = read_json(ends[-1]).get("traceback") or ""
-        for line in trace.splitlines()[-_TAIL_LINES:]:
-            say(f"   {line}")
+    for story in stories:
+        end = f"{story['class']} after {story['attempts']} attempts: {story['message'] or '-'}"
+        say(f"== {story['shard']}: {end}")
+        lines = (story["traceback"] or "").splitlines()[-_TAIL_LINES:]
+        if not lines:
+            say("   no traceback: killed, node lost, or out of memory; the end of its log:")
+            lines = [text for line in story["log"] for text in rendered(line).splitlines()]
+        for text in lines:
+            say(f"   {text}")
+
+
+def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, Any]:
+    from aceslm.store import read_json
+    from launch.log_files import files_of_shard, lines_of_shard
+
+    ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))
+    _, found = files_of_shard(paths, shard.shard_id, files)
+    return {
+        "shard": shard.shard_id,
+        "class": shard.last_class,
+        "attempts": shard.attempts,
+        "message": shard.message,
+        "traceback": read_json(ends[-1]).get("traceback") if ends else None,
+        "log": lines_of_shard(found, shard.shard_id)[-_TAIL_LINES:],
+    }
 
 
 def _hours(costs: Mapping[str, Spent]) -> str:

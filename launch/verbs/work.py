@@ -29,6 +29,7 @@ def work(
     from launch.console import say
     from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions
+    from launch.log_files import log_to_stdout
     from launch.submit import interruptible
     from launch.worker import Place, slurm_place
 
@@ -51,6 +52,7 @@ def work(
         max_requeues=20,
     )
     if "SLURM_JOB_ID" in os.environ:
+        log_to_stdout()
         place = slurm_place(intent)
         run_task(paths, intent, 0, place)
         place.leave()
