@@ -123,7 +123,7 @@ def test_rows_that_ran_together_share_by_their_time_in_the_engine() -> None:
     row = SimpleNamespace
     rows = [
         row(latency_ms=3000.0, batch_size=2),
-        row(latency_ms=1000.0, batch_size=2),
+        row(latency_ms=500.0, batch_size=1),
         row(latency_ms=None, batch_size=None),
     ]
     with pytest.MonkeyPatch.context() as patch:
