@@ -28,6 +28,7 @@ from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans, unit_at
 from aceslm.records import Cell, Plan, Shard
+from aceslm.report import try_report
 from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.store import locked, read_json, replacing, write_json
 from aceslm.summary import ShardCost, summarize
@@ -70,8 +71,8 @@ class _Census:
     conflicts: int = 0
 
 
-def merge_run(paths: RunPaths) -> Coverage:
-    """Merge a run directory and return its coverage.
+def merge_run(paths: RunPaths, *, report: bool = True) -> Coverage:
+    """Merge a run directory, with its report unless told otherwise, and return its coverage.
 
     Raises:
         RunError: not a run directory.
@@ -90,6 +91,8 @@ def merge_run(paths: RunPaths) -> Coverage:
         _write_summary(paths, plans, coverage, census)
         for shard_id in census.done:
             discard_parts(paths, shard_id)
+        if report:
+            try_report(paths)
     return coverage
 
 

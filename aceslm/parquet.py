@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
@@ -100,6 +100,22 @@ def read_results(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     if not table.schema.equals(wanted):
         raise CorruptRun(f"{path}: its columns are not those of schema version {SCHEMA_VERSION}")
     return table.replace_schema_metadata(result_schema().metadata) if columns is None else table
+
+
+def iter_rows(path: Path, columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a file in order as dicts, a row group in memory at a time, checksums verified.
+
+    Raises:
+        CorruptRun: the file is truncated, damaged, or not Parquet.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            for batch in file.iter_batches(ROW_GROUP_ROWS, columns=list(columns) if columns else None):
+                yield from batch.to_pylist()
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptRun(f"{path}: cannot be read back: {error}") from None
 
 
 def write_prompts(texts: Iterable[tuple[str, str]], path: Path) -> None:

@@ -129,3 +129,7 @@ class RunPaths:
     def wandb(self) -> Path:
         """Return the folder of everything that is told to W&B (`aceslm.tracking.script`)."""
         return self.root / "wandb"
+
+    @property
+    def report(self) -> Path:
+        return self.root / "report.html"

@@ -13,11 +13,11 @@ from aceslm.store import replacing
 if TYPE_CHECKING:
     import pandas as pd
 
-_FOOTNOTE = (
+FOOTNOTE = (
     "Intervals are 95 %: Wilson where every context is a single question, else a bootstrap over contexts. "
     "Failed and unparsed samples count as wrong."
 )
-_COMPARISON_FOOTNOTE = (
+COMPARISON_FOOTNOTE = (
     "A difference is that of two accuracies on the same samples, seeds averaged; its 95 % interval is a "
     "bootstrap over contexts, its p a two-sided sign-flip test over contexts, adjusted by Holm's method over "
     f"all comparisons of the table and judged at {ALPHA}. McNemar: samples that only the first : only the "
@@ -28,7 +28,7 @@ _COST_FOOTNOTE = (
     "its samples. Joules are those of the answers, where the hardware counts them. Core-seconds and "
     "GPU-seconds are seconds of the engine at work x devices, loading left out."
 )
-_COMPARISON_HEADERS = (
+COMPARISON_HEADERS = (
     "task",
     "model",
     "quant",
@@ -73,7 +73,7 @@ def markdown(
     if note:
         lines += [f"> **{note}**", ""]
     columns = markdown_columns(summary)
-    lines += [*_table(columns, table_rows(summary, columns)), "", _FOOTNOTE, ""]
+    lines += [*_table(columns, table_rows(summary, columns)), "", FOOTNOTE, ""]
     if comparisons is not None:
         lines += _comparison_lines(comparisons)
     if costs:
@@ -147,11 +147,11 @@ def _comparison_lines(table: ComparisonTable) -> list[str]:
     if not table.fresh and not table.seen:
         lines += ["None: no two modes answered the same samples.", ""]
     if table.fresh:
-        lines += [*_table(_COMPARISON_HEADERS, comparison_rows(table.fresh)), "", _COMPARISON_FOOTNOTE, ""]
+        lines += [*_table(COMPARISON_HEADERS, comparison_rows(table.fresh)), "", COMPARISON_FOOTNOTE, ""]
     if table.seen:
         lines += ["### On samples that were seen before", ""]
         lines += ["Their gold answers had already been learnt from: no evidence about new questions.", ""]
-        lines += [*_table(_COMPARISON_HEADERS, comparison_rows(table.seen)), ""]
+        lines += [*_table(COMPARISON_HEADERS, comparison_rows(table.seen)), ""]
     if table.notes:
         lines += [*(f"- {note}" for note in table.notes), ""]
     return lines

@@ -17,7 +17,20 @@ from typing import Annotated, Any
 import typer
 
 from aceslm.errors import AceslmError
-from launch.verbs import bench, data, doctor, evolve, registry, results, run, submit, sync, watch, work
+from launch.verbs import (
+    bench,
+    data,
+    doctor,
+    evolve,
+    registry,
+    report,
+    results,
+    run,
+    submit,
+    sync,
+    watch,
+    work,
+)
 
 _HELP = """Find out whether an evolving playbook makes a small language model better, at what cost, and \
 whether the difference is real.
@@ -115,6 +128,7 @@ _verb(submit.retry, example="aceslm retry results/quickstart-1a2b3c4d")
 _verb(submit.cancel, example="aceslm cancel results/exp-grid-1a2b3c4d")
 _verb(results.aggregate, example="aceslm aggregate results/quickstart-1a2b3c4d")
 _verb(results.summarize, example="aceslm summarize --input-dir results/")
+_verb(report.report, example="aceslm report results/quickstart-1a2b3c4d --output report.html")
 _verb(sync.sync, example="aceslm sync results/quickstart-1a2b3c4d --dry-run")
 _verb(registry.prestage, example="aceslm prestage configs/quickstart.yaml")
 _verb(doctor.doctor, example="aceslm doctor --profile slurm")

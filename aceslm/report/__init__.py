@@ -1,0 +1,156 @@
+"""The report: one HTML file that needs nothing but itself.
+
+    made = write_report(RunPaths(Path("results/quickstart-1a2b3c4d")))
+    made.path, made.size_bytes, made.rows_shown
+
+It reads what the aggregation wrote (results, summary, coverage), prompts and playbooks; all of these travel
+with a copied run directory. Plots are drawn here as SVG: they follow the theme, print, need no script and
+weigh a few kilobytes, where an interactive library would weigh megabytes and loosen the content policy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aceslm.comparisons import ComparisonTable, compare_modes
+from aceslm.parquet import read_table, result_schema
+from aceslm.paths import RunPaths
+from aceslm.plan import require_plans
+from aceslm.report.blocks import packed
+from aceslm.report.facts import read_facts, sentences
+from aceslm.report.page import render
+from aceslm.report.playbooks import Book, finder, read_playbooks
+from aceslm.report.plots import draw_all
+from aceslm.report.samples import SEED, Browser, Choice, build_browser, choose_rows
+from aceslm.result_rows import RESULT_COLUMNS
+from aceslm.store import replacing
+from aceslm.tables import (
+    COMPARISON_FOOTNOTE,
+    COMPARISON_HEADERS,
+    FOOTNOTE,
+    comparison_rows,
+    markdown_columns,
+    table_rows,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+MAX_ROWS = 100_000
+MAX_BYTES = 29_000_000
+_LAST_VERSION_BULLETS = 200  # shown without a script
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What was written. `rows_shown` of `rows_total` rows can be looked at; the figures count all of them."""
+
+    path: Path
+    size_bytes: int
+    rows_total: int
+    rows_shown: int
+    complete: bool
+
+
+def try_report(paths: RunPaths) -> None:
+    """Write the report of a run that was just merged; whatever goes wrong is one warning, never an error."""
+    try:
+        write_report(paths)
+    except Exception as error:
+        log.warning(
+            "the report was not made (%s: %s): aceslm report %s", type(error).__name__, error, paths.root
+        )
+
+
+def write_report(paths: RunPaths, output: Path | None = None, max_rows: int = MAX_ROWS) -> Made:
+    """Write the report of a merged run, atomically.
+
+    Rows beyond `max_rows`, or beyond what a file of 30 MB holds, are left out of the browser of samples (not
+    of the figures), and the page says so.
+
+    Raises:
+        RunError: not a run directory.
+        CorruptRun: a merged file is damaged.
+    """
+    path = output or paths.report
+    summary = _read_summary(paths)
+    frame = _read_frame(paths)
+    books = read_playbooks(paths)
+    facts = _page_facts(paths, summary, frame, books)
+    while True:
+        choice = choose_rows(paths, max_rows)
+        text = _page(facts, choice, build_browser(paths, choice, finder(books)), books)
+        size = len(text.encode("utf-8"))
+        if size <= MAX_BYTES or choice.shown <= 1 or max_rows < 1:
+            break
+        max_rows = int(min(max_rows, choice.shown) * min(0.95, MAX_BYTES / size * 0.97))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+    return Made(path, size, choice.total, choice.shown, not facts["head"].partial)
+
+
+def _page_facts(
+    paths: RunPaths, summary: pd.DataFrame, frame: pd.DataFrame, books: Sequence[Book]
+) -> dict[str, Any]:
+    """Return what the template shows besides the browser of samples."""
+    greedy = all(cell.generation.temperature == 0 for cell in require_plans(paths)[0].cells)
+    comparisons = compare_modes(frame, greedy=greedy)
+    columns = markdown_columns(summary)
+    return {
+        "head": read_facts(paths, int(summary["errors"].sum()), int(summary["parse_failures"].sum())),
+        "columns": columns,
+        "lines": table_rows(summary, columns),
+        "footnote": FOOTNOTE,
+        "said": sentences(comparisons),
+        "comparisons": _comparison_tables(comparisons),
+        "comparison_headers": COMPARISON_HEADERS,
+        "comparison_footnote": COMPARISON_FOOTNOTE,
+        "notes": comparisons.notes,
+        "figures": draw_all(summary, frame, books),
+        "books": [
+            {
+                "name": book.name,
+                "growth": book.growth[-1],
+                "bullets": book.last.bullets[:_LAST_VERSION_BULLETS],
+                "hidden": max(0, len(book.last.bullets) - _LAST_VERSION_BULLETS),
+            }
+            for book in books
+        ],
+    }
+
+
+def _comparison_tables(table: ComparisonTable) -> list[tuple[str, list[list[str]]]]:
+    titles = (("All comparisons", table.fresh), ("On samples that were seen before", table.seen))
+    return [(title, comparison_rows(rows)) for title, rows in titles if rows]
+
+
+def _page(facts: Mapping[str, Any], choice: Choice, browser: Browser, books: Sequence[Book]) -> str:
+    blocks = {"rows": packed(browser.rows)}
+    stores = {}
+    for name, store in browser.stores().items():
+        found = store.blocks()
+        stores[name] = store.starts
+        blocks |= {f"{name}-{number}": block for number, block in enumerate(found)}
+    blocks |= {f"book-{number}": packed(book.data()) for number, book in enumerate(books)}
+    index = {"cells": browser.cells, "stores": stores, "books": [book.name for book in books]}
+    return render({**facts, "choice": choice, "seed": SEED}, index, blocks)
+
+
+def _read_summary(paths: RunPaths) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(paths.summary_csv, keep_default_na=False, na_values=[""])
+
+
+def _read_frame(paths: RunPaths) -> pd.DataFrame:
+    stored = set(result_schema().names)
+    columns = [name for name in dict.fromkeys([*RESULT_COLUMNS, "variant"]) if name in stored]
+    frame: pd.DataFrame = read_table(paths.results, columns).to_pandas()
+    return frame

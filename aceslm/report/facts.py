@@ -1,0 +1,185 @@
+"""What the head of the page says: what ran, how much of it is there, on what, and what differs.
+
+Everything comes from the run directory's files, so a copied run says the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aceslm.attempts import spent_hours
+from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.paths import RunPaths
+from aceslm.plan import require_plans
+from aceslm.records import Cell
+from aceslm.report.plots import short
+from aceslm.store import read_json
+
+_MANY_SENTENCES = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The head of the page. `partial` says what is missing and what to type; "" when all is there."""
+
+    name: str
+    partial: str
+    tiles: tuple[tuple[str, str], ...]
+    axes: tuple[tuple[str, str], ...]
+    environment: tuple[tuple[str, str], ...]
+    determinism: tuple[tuple[str, str], ...]
+    mixtures: tuple[tuple[str, str], ...]
+    warnings: tuple[str, ...]
+
+
+def read_facts(paths: RunPaths, errors: int, unparsed: int) -> Facts:
+    """Read the facts of a merged run.
+
+    Raises:
+        RunError: not a run directory.
+    """
+    plans = require_plans(paths)
+    coverage = read_json(paths.coverage)
+    cells = plans[0].cells
+    starts, ends = _stories(paths)
+    spent = spent_hours(paths).used
+    tiles = [
+        ("rows", f"{coverage['units_found']:,} of {coverage['units_planned']:,}"),
+        ("cells", f"{len(cells):,}"),
+        ("errors", f"{errors:,}"),
+        ("unparsed", f"{unparsed:,}"),
+        ("core-hours", f"{spent['core']:.2f}"),
+    ]
+    tiles += [("GPU-hours", f"{spent['GPU']:.2f}")] if spent["GPU"] else []
+    return Facts(
+        name=paths.root.resolve().name,
+        partial=_partial(coverage, paths),
+        tiles=tuple(tiles),
+        axes=tuple(_axes(cells)),
+        environment=tuple(_environment(starts, ends, coverage)),
+        determinism=tuple(_determinism(ends)),
+        mixtures=tuple((key, ", ".join(map(str, values))) for key, values in coverage["mixtures"].items()),
+        warnings=tuple(_warnings(coverage)),
+    )
+
+
+def sentences(table: ComparisonTable) -> list[tuple[str, bool]]:
+    """Return what the comparisons on unseen samples say, each with whether it is evidence of a difference.
+
+    Of many, those without evidence are only counted.
+    """
+    said = [(_sentence(one), one.holm_p <= ALPHA) for one in table.fresh]
+    if len(said) <= _MANY_SENTENCES:
+        return said
+    shown = [one for one in said if one[1]]
+    quiet = len(said) - len(shown)
+    return [*shown, (f"{quiet:,} further comparisons show no evidence of a difference.", False)]
+
+
+def _sentence(one: Comparison) -> str:
+    result = one.result
+    points = abs(result.difference) * 100
+    relation = (
+        "equals"
+        if points < 0.05
+        else f"is {points:.1f} points {'above' if result.difference > 0 else 'below'}"
+    )
+    interval = ""
+    if result.interval is not None:
+        interval = f" [{result.interval.low * 100:+.1f}, {result.interval.high * 100:+.1f}]"
+    epoch = f", epoch {one.epoch}" if one.epoch else ""
+    return (
+        f"{one.task_name}, {short(one.model_id)} ({one.quantization}{epoch}): {one.treatment} {relation} "
+        f"{one.reference}{interval} on {result.num_samples:,} samples: {one.verdict} "
+        f"(Holm p {one.holm_p:.3f})."
+    )
+
+
+def _partial(coverage: Mapping[str, Any], paths: RunPaths) -> str:
+    if coverage["complete"]:
+        return ""
+    missing, corrupt = coverage["missing"], coverage["corrupt"]
+    words = [f"{coverage['units_found']:,} of {coverage['units_planned']:,} rows are there"]
+    if missing:
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        words.append(f"{len(missing):,} of {coverage['shards_planned']:,} shards are missing ({shown})")
+    words += [str(reason) for reason in corrupt.values()]
+    return f"{'; '.join(words)}. Every figure covers only what is there: aceslm retry {paths.root}"
+
+
+def _warnings(coverage: Mapping[str, Any]) -> Sequence[str]:
+    found = []
+    if coverage["duplicates"]:
+        found.append(
+            f"{coverage['duplicates']:,} units were computed twice, {coverage['conflicts']:,} of them with "
+            "another prediction; the first is kept."
+        )
+    if coverage["mixtures"]:
+        found.append("Rows of different versions or devices are mixed; the environment below lists them.")
+    return found
+
+
+def _axes(cells: Sequence[Cell]) -> list[tuple[str, str]]:
+    scored = [cell for cell in cells if cell.split != "adapt"]
+    axes: list[tuple[str, list[str]]] = [
+        ("models", [f"{short(cell.model.model_id)} ({cell.model.revision[:19]})" for cell in scored]),
+        ("quantization", [cell.quantization for cell in scored]),
+        ("tasks", [cell.task_name + (f" ({cell.split})" if cell.split else "") for cell in scored]),
+        ("modes", [cell.mode for cell in scored]),
+        ("variants", [cell.variant for cell in scored if cell.variant]),
+        ("seeds", [str(cell.seed) for cell in scored]),
+        ("adaptations", [cell.cell_id for cell in cells if cell.split == "adapt"]),
+        (
+            "decoding",
+            [
+                "greedy" if cell.generation.temperature == 0 else f"T = {cell.generation.temperature:g}"
+                for cell in cells
+            ],
+        ),
+    ]
+    return [(name, ", ".join(dict.fromkeys(values))) for name, values in axes if values]
+
+
+def _stories(paths: RunPaths) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    folder = paths.root / "attempts"
+    starts = [read_json(path) for path in folder.glob("*/*.started.json")]
+    ends = [read_json(path) for path in folder.glob("*/*.ended.json")]
+    return sorted(starts, key=lambda start: start.get("started_at") or 0.0), ends
+
+
+def _environment(
+    starts: Sequence[Mapping[str, Any]], ends: Sequence[Mapping[str, Any]], coverage: Mapping[str, Any]
+) -> list[tuple[str, str]]:
+    """Return the environment of the last attempt; where others differ, the mixtures say so."""
+    provenance: Mapping[str, Any] = starts[-1].get("provenance", {}) if starts else {}
+    commit = str(provenance.get("commit") or "unknown")[:12]
+    commit += ", uncommitted changes" if provenance.get("dirty") else ""
+    lines = [
+        ("aceslm", f"{provenance.get('aceslm', 'unknown')}, commit {commit}"),
+        ("code digest", str(provenance.get("code", "unknown"))),
+        ("Python", f"{provenance.get('python', 'unknown')} on {provenance.get('platform', 'unknown')}"),
+        ("CPU", str(provenance.get("cpu", "unknown"))),
+    ]
+    lines += [(name, str(version)) for name, version in provenance.get("packages", {}).items()]
+    if starts:
+        first, last = starts[0]["started_at"], max([end.get("ended_at") or 0.0 for end in ends], default=0.0)
+        lines.append(("attempts", f"{len(starts):,}, from {_clock(first)} to {_clock(max(first, last))}"))
+    lines.append(("merged", _clock(coverage["merged_at"])))
+    return lines
+
+
+def _determinism(ends: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    said = {}
+    for end in ends:
+        engine = end.get("engine")
+        if isinstance(engine, dict) and "determinism" in engine:
+            words = [str(engine.get(key)) for key in ("engine", "device", "dtype", "quantization")]
+            said[", ".join(words)] = str(engine["determinism"])
+    return sorted(said.items())
+
+
+def _clock(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))

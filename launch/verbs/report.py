@@ -1,0 +1,58 @@
+"""`aceslm report`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from launch.verbs.options import JsonOption, RunArgument
+
+if TYPE_CHECKING:
+    from aceslm.paths import RunPaths
+
+
+def report(
+    run: RunArgument,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="Where to write it. Default: report.html in RUN.")
+    ] = None,
+    max_samples: Annotated[
+        int,
+        typer.Option("--max-samples", min=1, help="Rows that can be looked at; the figures count all rows."),
+    ] = 100_000,
+    json_: JsonOption = False,
+) -> None:
+    """Make the report of a run: one HTML file that loads nothing, to copy and open anywhere.
+
+    The aggregation makes it too. A run that was not merged since its last shard is merged first; a partial
+    one says so at its head. Above the limit, or 30 MB, samples with errors come first, then a seeded draw.
+    """
+    from aceslm.merge import merge_run
+    from aceslm.paths import RunPaths
+    from aceslm.report import write_report
+    from launch.console import note, print_json, say
+
+    paths = RunPaths(run)
+    if _is_stale(paths):
+        merge_run(paths, report=False)
+    made = write_report(paths, output, max_samples)
+    if json_:
+        print_json({**asdict(made), "path": str(made.path)})
+        return
+    if not made.complete:
+        note(f"{run} is partial, and the report says so")
+    shown = f"{made.rows_shown:,} of {made.rows_total:,} rows to look at"
+    say(f"report: {made.path} ({made.size_bytes / 1e6:.1f} MB, {shown})")
+
+
+def _is_stale(paths: RunPaths) -> bool:
+    """Return whether a shard or part is newer than the last merge, or a merged file is not there."""
+    merged = (paths.results, paths.summary_csv, paths.coverage)
+    if not all(path.exists() for path in merged):
+        return True
+    written = [*paths.shards.glob("*.done.json"), *(paths.root / "parts").glob("*/*.parquet")]
+    newest = max((path.stat().st_mtime for path in written), default=0.0)
+    return newest > paths.coverage.stat().st_mtime
