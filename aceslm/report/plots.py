@@ -20,7 +20,7 @@ from aceslm.result_rows import scored_rows
 if TYPE_CHECKING:
     import pandas as pd
 
-MODES = ("baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled")
+MODES = (*"baseline scaffold ace ace_frozen ace_shuffled ace_neutral ace_placebo".split(),)
 _COLOURS = 8
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

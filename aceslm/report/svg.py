@@ -44,7 +44,7 @@ class Axis:
         if not self.log:
             return _linear_ticks(self.low, self.high, whole=self.whole)
         decades = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-        steps = (1, 2, 5) if len(decades) <= 3 else (1,)
+        steps = (1, 2, 5) if self.high / self.low < 300 else (1,)
         return [step * 10.0**k for k in decades for step in steps if self.low <= step * 10.0**k <= self.high]
 
 
