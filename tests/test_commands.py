@@ -29,7 +29,7 @@ def readme_commands() -> list[str]:
 
 def test_the_table_names_every_prototype_command() -> None:
     verbs = [command.split()[1] for command in readme_commands()]
-    assert verbs == ["run", "submit", "run", "summarize", "submit"]
+    assert verbs == ["run", "submit", "evolve", "summarize", "submit"]
 
 
 @pytest.mark.parametrize("command", readme_commands())
@@ -43,7 +43,7 @@ def test_each_command_of_the_prototype_table_runs(
     words = shlex.split(command)[1:]
     if words[0] == "submit":
         words += ["--engine", "scripted", "--cluster", "debug"]
-    if words[0] == "run":
+    if words[0] in {"run", "evolve"}:
         words[words.index("--model-id") + 1] = "scripted"
     result = aceslm(*words)
     assert result.status == 0, result.err

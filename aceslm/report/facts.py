@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.attempts import spent_hours
 from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.costs import cell_costs, total
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
 from aceslm.records import Cell
@@ -45,15 +45,16 @@ def read_facts(paths: RunPaths, errors: int, unparsed: int) -> Facts:
     coverage = read_json(paths.coverage)
     cells = plans[0].cells
     starts, ends = _stories(paths)
-    spent = spent_hours(paths).used
+    spent = total(list(cell_costs(paths, plans).values()))
     tiles = [
         ("rows", f"{coverage['units_found']:,} of {coverage['units_planned']:,}"),
         ("cells", f"{len(cells):,}"),
         ("errors", f"{errors:,}"),
         ("unparsed", f"{unparsed:,}"),
-        ("core-hours", f"{spent['core']:.2f}"),
+        ("core-hours", f"{spent.core_hours:.2f}"),
     ]
-    tiles += [("GPU-hours", f"{spent['GPU']:.2f}")] if spent["GPU"] else []
+    tiles += [("GPU-hours", f"{spent.gpu_hours:.2f}")] if spent.gpu_hours else []
+    tiles += [("kilojoules", f"{spent.energy_j / 1000:,.1f}")] if spent.energy_j is not None else []
     return Facts(
         name=paths.root.resolve().name,
         partial=_partial(coverage, paths),
