@@ -22,6 +22,7 @@ from launch.verbs import (
     data,
     doctor,
     evolve,
+    playbook,
     registry,
     report,
     results,
@@ -44,6 +45,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 app.add_typer(data_app, name="data", help="Convert public datasets to the task format.")
+playbook_app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+app.add_typer(playbook_app, name="playbook", help="Look at playbooks: show, diff, merge, stats.")
 
 
 def main() -> int:
@@ -141,4 +144,16 @@ _verb(
     name="import",
     group=data_app,
     example="aceslm data import tatqa SRC --output data/tatqa.parquet",
+)
+_verb(playbook.show, group=playbook_app, example="aceslm playbook show results/R/playbooks/CELL/v0007.jsonl")
+_verb(playbook.diff, group=playbook_app, example="aceslm playbook diff v0003.jsonl v0007.jsonl")
+_verb(
+    playbook.merge,
+    group=playbook_app,
+    example="aceslm playbook merge one.jsonl two.jsonl --base start.jsonl --output both.jsonl",
+)
+_verb(
+    playbook.stats,
+    group=playbook_app,
+    example="aceslm playbook stats results/R/playbooks/CELL --tokenizer smollm2-135m-gguf",
 )

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from launch.verbs.options import JsonOption
+from launch.verbs.options import JsonOption, token_counter
 
 _COLUMNS = "Columns (csv, jsonl, parquet)"
 _SERIES = "Labels and windows (ai4i, nab)"
@@ -90,7 +90,7 @@ def import_(
         window=window,
         columns=columns,
     )
-    splits = split_summaries(report, _token_counter(tokenizer) if tokenizer else None)
+    splits = split_summaries(report, token_counter(tokenizer) if tokenizer else None)
     dropped = dropped_summaries(report)
     write_task(report.samples, output)
     if json_:
@@ -100,25 +100,6 @@ def import_(
         print_json({**totals, **origin, **rows, "dropped_records": report.dropped})
         return
     _print(kind, output, report, splits, dropped)
-
-
-def _token_counter(name: str) -> Any:
-    """Return a counter of tokens: texts -> lengths, without special tokens."""
-    from aceslm.engine.loading import load_tokenizer
-    from aceslm.models import resolve_model
-    from aceslm.records import ModelSpec
-
-    folder = Path(name).expanduser()
-    if folder.is_dir():  # a tokenizer's files are enough; weights are not needed
-        spec = ModelSpec(name=name, model_id=str(folder.resolve()), revision="", source="folder")
-    else:
-        spec = resolve_model(name)
-    tokenizer = load_tokenizer(spec)
-
-    def count(texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
-
-    return count
 
 
 def _print(kind: str, output: Path, report: Any, splits: Sequence[Any], dropped: Sequence[Any]) -> None:

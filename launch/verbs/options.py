@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -71,3 +72,22 @@ def as_json(frame: Any) -> Any:
     import json
 
     return json.loads(frame.to_json(orient="records"))
+
+
+def token_counter(name: str) -> Callable[[Sequence[str]], list[int]]:
+    """Return a counter of tokens: texts -> lengths, without special tokens."""
+    from aceslm.engine.loading import load_tokenizer
+    from aceslm.models import resolve_model
+    from aceslm.records import ModelSpec
+
+    folder = Path(name).expanduser()
+    if folder.is_dir():  # a tokenizer's files are enough; weights are not needed
+        spec = ModelSpec(name=name, model_id=str(folder.resolve()), revision="", source="folder")
+    else:
+        spec = resolve_model(name)
+    tokenizer = load_tokenizer(spec)
+
+    def count(texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"]]
+
+    return count
