@@ -96,7 +96,7 @@ def markdown_columns(summary: pd.DataFrame) -> list[str]:
     empty = {header for header, name in _OPTIONAL.items() if summary[name].isna().all()}
     if not summary["seen"].any():
         empty.add("seen")  # most runs see a question once
-    if not summary["variant"].astype(bool).any():
+    if not any(isinstance(label, str) and label for label in summary["variant"]):
         empty.add("variant")
     return [header for header, _ in TABLE if header not in empty]
 
@@ -204,7 +204,7 @@ TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
     ("quant", lambda row: str(row["quantization"])),
     ("task", lambda row: str(row["task_name"])),
     ("mode", lambda row: str(row["mode"])),
-    ("variant", lambda row: str(row["variant"])),
+    ("variant", lambda row: row["variant"] if isinstance(row["variant"], str) else ""),
     ("seed", lambda row: str(row["seed"])),
     ("epoch", lambda row: str(row["epoch"])),
     ("seen", lambda row: "seen" if row["seen"] else "-"),
