@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test test-all slurm-test bench lint format clean
+.PHONY: install demo test test-all slurm-test report-picture bench lint format clean
 
 install: $(STAMP)
 
@@ -27,6 +27,10 @@ test-all: $(STAMP)  ## the default suite and the marked tests
 
 slurm-test: $(STAMP)  ## only the tests on a real Slurm, started for them (needs root and Debian's packages)
 	$(BIN)/python -m pytest -o addopts= -m slurm tests/slurm
+
+report-picture: $(STAMP)  ## the README's picture, of RUN=results/<run> (needs Chromium)
+	$(BIN)/aceslm report $(RUN)
+	$(BIN)/python tests/browser/picture.py $(RUN)/report.html tests/browser/report.png
 
 bench: $(STAMP)  ## what engines, commands and launching cost (the last on a real Slurm against a bare sbatch --array)
 	$(BIN)/aceslm prestage --model-id smollm2-135m-gguf

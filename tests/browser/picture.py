@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--width", type=int, default=1280)
-    parser.add_argument("--height", type=int, default=1400)
+    parser.add_argument("--height", type=int, default=1180)
     parser.add_argument("--full", action="store_true", help="the whole page, not only its head")
     given = parser.parse_args()
     with chromium() as browser:
