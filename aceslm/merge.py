@@ -23,6 +23,7 @@ import pyarrow.csv as pa_csv
 from aceslm.comparisons import compare_modes
 from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.errors import CorruptRun, IncompleteRun
+from aceslm.evolutions import evolution_figures
 from aceslm.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.paths import RunPaths
@@ -101,6 +102,9 @@ def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, c
     frame = read_table(paths.results, stored).to_pandas()
     spent, points = cell_costs(paths, plans), break_evens(paths, plans, frame)
     write_json(paths.costs, cost_values(spent, points))
+    evolutions = evolution_figures(paths, plans)
+    if evolutions:
+        write_json(paths.evolutions, [asdict(one) for one in evolutions])
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
     write_summary(
         summarize(frame, _shard_costs(paths, census.done), spent),
@@ -110,6 +114,7 @@ def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, c
         note=None if coverage.complete else f"PARTIAL: {explain(coverage, paths)}",
         comparisons=compare_modes(frame, greedy=greedy),
         costs=cost_lines(plans, spent, points),
+        evolutions=evolutions,
     )
 
 

@@ -93,6 +93,10 @@ class RunPaths:
         """Return the folder of one evolution: its versions, role calls and state."""
         return self.root / "playbooks" / adaptation
 
+    @property
+    def evolutions(self) -> Path:
+        return self.root / "evolutions.json"
+
     def initial_playbook(self, playbook_digest: str) -> Path:
         """Return the copy of a playbook file that was given to this run."""
         return self.root / "playbooks" / f"initial-{playbook_digest}.jsonl"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.evolutions import EVOLUTION_FOOTNOTE, EVOLUTION_HEADERS, Figures, evolution_rows
 from aceslm.store import replacing
 
 if TYPE_CHECKING:
@@ -53,12 +54,13 @@ def write_summary(
     note: str | None = None,
     comparisons: ComparisonTable | None = None,
     costs: Sequence[str] = (),
+    evolutions: Sequence[Figures] = (),
 ) -> None:
-    """Write a summary as CSV, and with its comparisons and costs as Markdown, atomically."""
+    """Write a summary as CSV, and with comparisons, evolutions and costs as Markdown, atomically."""
     with replacing(csv_path) as partial:
         summary.to_csv(partial, index=False)
     with replacing(markdown_path) as partial:
-        partial.write_text(markdown(summary, title, note, comparisons, costs), encoding="utf-8")
+        partial.write_text(markdown(summary, title, note, comparisons, costs, evolutions), encoding="utf-8")
 
 
 def markdown(
@@ -67,8 +69,9 @@ def markdown(
     note: str | None = None,
     comparisons: ComparisonTable | None = None,
     costs: Sequence[str] = (),
+    evolutions: Sequence[Figures] = (),
 ) -> str:
-    """Return the summary, and the comparisons and costs where given, as a Markdown page."""
+    """Return the summary, and comparisons, evolutions and costs where given, as a Markdown page."""
     lines = [f"# {title}", ""]
     if note:
         lines += [f"> **{note}**", ""]
@@ -76,6 +79,9 @@ def markdown(
     lines += [*_table(columns, table_rows(summary, columns)), "", FOOTNOTE, ""]
     if comparisons is not None:
         lines += _comparison_lines(comparisons)
+    if evolutions:
+        rows = evolution_rows(evolutions)
+        lines += ["## Evolving playbooks", "", *_table(EVOLUTION_HEADERS, rows), "", EVOLUTION_FOOTNOTE, ""]
     if costs:
         lines += ["## Cost", "", *(f"- {line}" for line in costs), "", _COST_FOOTNOTE, ""]
     return "\n".join(lines)

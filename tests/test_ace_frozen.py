@@ -216,4 +216,15 @@ def test_a_grid_of_all_modes_runs_locally_in_stages(aceslm: Command, tmp_path: P
     assert frame[frame["split"] == "adapt"].groupby("mode").size().to_dict() == {"ace": 32}
     summary = pd.read_csv(only_run(tmp_path) / "summary.csv")
     assert summary["num_samples"].tolist() == [6] * 14
-    assert "ace_frozen - scaffold" in (only_run(tmp_path) / "summary.md").read_text()
+    page = (only_run(tmp_path) / "summary.md").read_text()
+    assert "ace_frozen - scaffold" in page
+    assert "## Evolving playbooks" in page
+    assert "evolving playbooks" in result.out
+    figures = json.loads((only_run(tmp_path) / "evolutions.json").read_text())
+    assert [one["split"] for one in figures].count("adapt") == 4
+    for one in figures:
+        assert one["calls"]["generator"] == (8 if one["split"] == "adapt" else 6)
+        assert sum(one["role_share"].values()) == pytest.approx(1.0)
+        assert one["parse_failures"] == {}
+        assert one["bullets"] > 0
+        assert one["relative_cost"] > 0

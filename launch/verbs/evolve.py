@@ -82,7 +82,7 @@ def evolve(
     from launch.live import live_table
     from launch.prepare import default_results, prepare, write_run
     from launch.submit import Launch, launch_missing
-    from launch.verbs.results import tell_wandb
+    from launch.verbs.results import show_evolutions, tell_wandb
 
     values: dict[str, Any] = {
         "models": [model_id],
@@ -114,6 +114,7 @@ def evolve(
     lines = _export(prepared, folder)
     _show(prepared, lines, json_)
     if not json_:
+        show_evolutions(paths)
         say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
 
 

@@ -96,7 +96,17 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
     summary = pd.read_csv(paths.summary_csv)
     _show(summary, paths.root.name, as_json_)
     if not as_json_:
+        show_evolutions(paths)
         say(f"results: {paths.results}   summary: {paths.summary_md}")
+
+
+def show_evolutions(paths: RunPaths) -> None:
+    """Print what became of every playbook of a merged run, and what evolving it cost."""
+    from aceslm.evolutions import EVOLUTION_HEADERS, evolution_rows, read_evolutions
+    from launch.console import print_table
+
+    if found := read_evolutions(paths):
+        print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=12)
 
 
 def tell_wandb(paths: RunPaths) -> None:

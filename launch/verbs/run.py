@@ -71,7 +71,7 @@ def run(
     from launch.live import live_table
     from launch.prepare import default_results, prepare, write_run
     from launch.submit import Launch, launch_missing
-    from launch.verbs.results import tell_wandb
+    from launch.verbs.results import show_evolutions, tell_wandb
 
     check_output(output_path)
     values = {
@@ -109,6 +109,7 @@ def run(
         _write_back(prepared, playbook_path)
     for line in _accuracies(rows):
         say(line)
+    show_evolutions(paths)
     say(f"rows: {output_path or paths.results}   run: {paths.root}")
 
 
