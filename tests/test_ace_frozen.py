@@ -228,5 +228,5 @@ def test_a_grid_of_all_modes_runs_locally_in_stages(aceslm: Command, tmp_path: P
         assert sum(one["role_share"].values()) == pytest.approx(1.0)
         calls = Journal(only_run(tmp_path) / "playbooks" / one["cell_id"]).calls()
         assert sum(one["parse_failures"].values()) == sum(call.parsed is False for call in calls)
-        assert one["bullets"] > 0
         assert one["relative_cost"] > 0
+    assert any(one["bullets"] for one in figures)
