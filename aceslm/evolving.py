@@ -2,13 +2,13 @@
 
     discard_uncommitted(work)
     complete = answer_by_rounds(work, engine_for_role, attempt, stop)
-    complete = merge_epoch(work, engine_for_role, attempt, stop)      # where several workers evolve
 
 A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
 written first, `state.json` last (`aceslm.journal`). What that does not name is thrown away and computed
 again. Samples are answered before their gold answers may reach the Reflector; from the second epoch on they
 are `seen`. One worker plays all steps in one shard. Of several each evolves from the playbook that the epoch
-began with, in a folder of its own; a merge shard ends the epoch.
+began with, in a folder of its own; a merge shard ends the epoch: its steps are the merge, the gate and, at
+last, the comparison with the first version.
 """
 
 from __future__ import annotations
@@ -107,9 +107,6 @@ def answer_by_rounds(
     if state.ended:
         journal.close()
     return True
-
-
-merge_epoch = answer_by_rounds  # a merge shard's steps are the merge, the gate and, at last, the comparison
 
 
 def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:

@@ -174,11 +174,6 @@ def as_ranges(indices: Iterable[int]) -> Ranges:
     return tuple(ranges)
 
 
-def shards_of(plan: Plan, cell: Cell) -> list[Shard]:
-    """Return the shards of one cell."""
-    return [shard for shard in plan.shards if shard.cell_id == cell.cell_id]
-
-
 def unit_at(cell: Cell, sample_ids: Sequence[str], index: int) -> Unit:
     """Return the unit at `index` of a cell's epoch-major order."""
     epoch, position = divmod(index, len(sample_ids))
