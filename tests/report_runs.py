@@ -119,21 +119,20 @@ def add_playbooks(paths: RunPaths, cell_id: str, texts: Sequence[Sequence[str]])
 
 
 def prose(seed: int, chars: int) -> str:
-    """Return text about as compressible as English: a large vocabulary, frequent words more often."""
+    """Return text about as compressible as English."""
     draw = random.Random(seed)
     words = []
     length = 0
     while length < chars:
-        rank = int(draw.paretovariate(0.7)) % 20_000
-        words.append(_WORDS[rank])
+        words.append(_WORDS[int(len(_WORDS) ** draw.random()) - 1])  # Zipf's law
         length += len(words[-1]) + 1
     return " ".join(words)[:chars]
 
 
 def _vocabulary() -> Iterator[str]:
     draw = random.Random(0)
-    for _ in range(20_000):
-        yield "".join(draw.choice("etaoinshrdlucmfwypvbgk") for _ in range(draw.randint(2, 9)))
+    for n in range(20_000):
+        yield "".join(draw.choices("etaoinshrdlucmfwypvbgk", k=draw.randint(2, 4 + n // 3000)))
 
 
 _WORDS = list(_vocabulary())

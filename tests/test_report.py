@@ -16,13 +16,13 @@ import pytest
 from conftest import Command, only_run
 from hypothesis import given
 from hypothesis import strategies as st
-from report_runs import add_playbooks, cell_of, make_run
+from report_runs import add_playbooks, cell_of, make_run, prose
 
 from aceslm import report as report_package
 from aceslm.errors import RunError
 from aceslm.paths import RunPaths
 from aceslm.report import write_report
-from aceslm.report.blocks import BLOCK_CHARS, TextStore, script_json
+from aceslm.report.blocks import BLOCK_CHARS, TextStore, Words, as_json, packed, script_json
 from aceslm.report.prompts import Parts, put_back, take_out
 from aceslm.report.samples import choose_rows
 from aceslm.report.svg import Axis, Mark, Row, axis_over, rows_chart
@@ -37,9 +37,13 @@ HOSTILE = (
 )
 
 
+def unpacked(block: str) -> str:
+    return zlib.decompress(base64.b85decode(block.replace(",", "<").replace(".", "&"))).decode()
+
+
 def block(page: str, name: str) -> Any:
     (text,) = re.findall(f'<script type="text/plain" id="{name}">([^<]*)</script>', page)
-    return json.loads(zlib.decompress(base64.b64decode(text)))
+    return json.loads(unpacked(text))
 
 
 def index(page: str) -> Any:
@@ -191,10 +195,28 @@ def test_blocks_give_back_every_value() -> None:
     texts = [f"{n} " * (n % 50) + str(random.Random(n).random()) for n in range(8000)]
     assert [store.add(text) for text in texts] == list(range(8000))
     assert store.add(texts[7]) == 7
-    blocks = [json.loads(zlib.decompress(base64.b64decode(one))) for one in store.blocks()]
+    blocks = [json.loads(one) for one in store.blocks()]
     assert [text for one in blocks for text in one] == texts
     assert [sum(map(len, blocks[:n])) for n in range(len(blocks))] == store.starts
     assert max(sum(map(len, one)) for one in blocks) < BLOCK_CHARS + 1000
+
+
+def test_frequent_words_become_single_characters_and_come_back() -> None:
+    texts = [as_json([f'{prose(n, 200_000)} é中 <&> \\ "quoted"']) for n in range(12)]
+    words = Words.of(texts)
+    assert len(words.codes) > 5000
+    assert not {"é", "中"} & set(words.codes.values())
+    plain = [packed(text) for text in texts]
+    coded = [packed(text, words) for text in texts]
+    assert sum(map(len, coded)) < 0.85 * sum(map(len, plain))
+    assert not set("<&") & set("".join(coded))
+    codes, known = json.loads(unpacked(words.block()))
+    back = dict(zip(codes, known, strict=True))
+    assert ["".join(back.get(char, char) for char in unpacked(one)) for one in coded] == texts
+
+
+def test_little_text_has_no_list_of_words() -> None:
+    assert Words.of(["a few words a few words a few words"]).codes == {}
 
 
 def test_over_the_limit_whole_samples_are_drawn_errors_first(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from aceslm.comparisons import ComparisonTable, compare_modes
 from aceslm.parquet import read_table, result_schema
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
-from aceslm.report.blocks import packed
+from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
 from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_ROWS = 100_000
-MAX_BYTES = 29_000_000
+MAX_BYTES = 29_900_000
 _LAST_VERSION_BULLETS = 200  # shown without a script
 
 
@@ -132,13 +132,13 @@ def _comparison_tables(table: ComparisonTable) -> list[tuple[str, list[list[str]
 
 
 def _page(facts: Mapping[str, Any], choice: Choice, browser: Browser, books: Sequence[Book]) -> str:
-    blocks = {"rows": packed(browser.rows)}
-    stores = {}
+    texts = {"rows": as_json(browser.rows)}
+    texts |= {f"book-{number}": as_json(book.data()) for number, book in enumerate(books)}
     for name, store in browser.stores().items():
-        found = store.blocks()
-        stores[name] = store.starts
-        blocks |= {f"{name}-{number}": block for number, block in enumerate(found)}
-    blocks |= {f"book-{number}": packed(book.data()) for number, book in enumerate(books)}
+        texts |= {f"{name}-{number}": text for number, text in enumerate(store.blocks())}
+    words = Words.of(list(texts.values()))
+    blocks = {"words": words.block()} | {name: packed(text, words) for name, text in texts.items()}
+    stores = {name: store.starts for name, store in browser.stores().items()}
     index = {"cells": browser.cells, "stores": stores, "books": [book.name for book in books]}
     return render({**facts, "choice": choice, "seed": SEED}, index, blocks)
 

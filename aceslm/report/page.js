@@ -17,10 +17,34 @@
   }
 
   // ---- blocks and stores -------------------------------------------------------------------------------
+  const DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz!#$%.()*+-;,=>?@^_`{|}~";
+  const VALUES = new Uint8Array(128);
+  [...DIGITS].forEach((digit, value) => (VALUES[digit.charCodeAt(0)] = value));
+
+  function bytesOf(text) { // base 85: five characters for four bytes, the last ones filled up with the highest digit
+    const bytes = new Uint8Array(Math.ceil(text.length / 5) * 4);
+    const view = new DataView(bytes.buffer);
+    for (let place = 0; place < text.length; place += 5) {
+      let value = 0;
+      for (let n = place; n < place + 5; n++) value = value * 85 + (n < text.length ? VALUES[text.charCodeAt(n)] : 84);
+      view.setUint32((place / 5) * 4, value % 4294967296);
+    }
+    return bytes.subarray(0, Math.floor((text.length * 4) / 5));
+  }
+
+  async function inflate(id) {
+    const stream = new Blob([bytesOf(byId(id).textContent)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).text();
+  }
+
+  const words = inflate("words").then((text) => {
+    const [codes, known] = JSON.parse(text);
+    return new Map([...codes].map((code, n) => [code, known[n]]));
+  });
+
   async function unpack(id) {
-    const bytes = Uint8Array.from(atob(byId(id).textContent), (char) => char.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return JSON.parse(await new Response(stream).text());
+    const [text, known] = await Promise.all([inflate(id), words]);
+    return JSON.parse(known.size ? text.replace(/[\u0080-\ud7ff]/g, (code) => known.get(code) ?? code) : text);
   }
 
   const kept = new Map();
@@ -215,7 +239,7 @@
     table.tBodies[0].replaceChildren(...lines);
     table.hidden = false;
     const from = shown.length ? state.page * PAGE + 1 : 0;
-    byId("count").textContent = `${matches.length.toLocaleString("en")} rows match; ${from.toLocaleString("en")} to ${(from + Math.max(0, shown.length - 1)).toLocaleString("en")} shown.`;
+    byId("count").textContent = `${matches.length.toLocaleString("en")} ${matches.length === 1 ? "row matches" : "rows match"}; ${from.toLocaleString("en")} to ${(from + Math.max(0, shown.length - 1)).toLocaleString("en")} shown.`;
     const bar = byId("pages");
     bar.hidden = pages < 2;
     bar.querySelector("span").textContent = `page ${(state.page + 1).toLocaleString("en")} of ${pages.toLocaleString("en")}`;

@@ -43,7 +43,7 @@ def render(facts: Mapping[str, Any], index: Mapping[str, Any], blocks: Mapping[s
             style=Markup(style),  # noqa: S704 - our own files
             script=Markup(script),  # noqa: S704
             index=Markup(script_json(index)),  # noqa: S704 - cannot leave its element
-            blocks=blocks,
+            blocks={name: Markup(block) for name, block in blocks.items()},  # noqa: S704 - no `<` and no `&`
         )
     )
 

@@ -46,9 +46,10 @@ def rows_of(page: Any) -> list[list[str]]:
 
 
 def choose(page: Any, name: str, value: str) -> str:
+    page.evaluate("document.getElementById('count').textContent = ''")
     page.locator(f"#filters [name={name}]").select_option(value)
-    page.wait_for_timeout(150)
-    return page.locator("#count").inner_text()
+    expect(page.locator("#count")).not_to_be_empty()
+    return str(page.locator("#count").inner_text())
 
 
 def test_filters_show_what_they_say(tmp_path: Path, opened: Open) -> None:
@@ -59,7 +60,7 @@ def test_filters_show_what_they_say(tmp_path: Path, opened: Open) -> None:
     assert choose(page, "outcome", "correct").startswith("2 rows match")
     assert choose(page, "outcome", "wrong").startswith("4 rows match")
     choose(page, "mode", "")
-    assert choose(page, "outcome", "error").startswith("1 rows match")
+    assert choose(page, "outcome", "error").startswith("1 row matches")
     assert rows_of(page)[0][0] == "s00001"
     assert choose(page, "outcome", "misread").startswith("4 rows match")
     assert choose(page, "outcome", "disagree").startswith("8 rows match")
@@ -135,10 +136,14 @@ def test_a_hundred_thousand_rows_fit_in_a_file_that_opens_at_once(tmp_path: Path
     contexts = [prose(number, 2000) for number in range(25_000)]
 
     def large(number: int, mode: str) -> Mapping[str, Any]:
-        return {"context": contexts[number], "correct": int(number % 3 == 0)}
+        said = prose(number * 100 + len(mode), 60)
+        texts = {"context": contexts[number], "raw_output": said, "pred": said[:30]}
+        return {**texts, "question": f"{prose(-number - 1, 80)}?", "correct": int(number % 3 == 0)}
 
-    report = report_of(make_run(tmp_path / "run", samples=25_000, change=large, prompts=False))
-    assert report.stat().st_size < 30e6
+    made = write_report(make_run(tmp_path / "run", samples=25_000, change=large))
+    report = made.path
+    assert made.size_bytes == report.stat().st_size < 30e6
+    assert made.rows_shown == made.rows_total == 100_000
     began = time.monotonic()
     page = opened(report)
     usable_s = time.monotonic() - began
