@@ -104,6 +104,18 @@ def test_a_partial_run_says_so_and_what_to_type(aceslm: Command, grid_file: Path
     assert "aceslm retry" in page
 
 
+def test_a_run_that_an_older_version_merged_is_merged_again(
+    aceslm: Command, grid_file: Path, tmp_path: Path
+) -> None:
+    aceslm("submit", grid_file, "--cluster", "debug")
+    run = only_run(tmp_path)
+    lines = (run / "summary.csv").read_text().splitlines()
+    (run / "summary.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    result = aceslm("report", run)
+    assert result.status == 0, result.err
+    assert (run / "summary.csv").read_text().splitlines() == lines
+
+
 def test_a_folder_that_is_no_run_is_refused(aceslm: Command, tmp_path: Path) -> None:
     result = aceslm("report", tmp_path)
     assert result.status == 1

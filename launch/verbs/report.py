@@ -49,10 +49,15 @@ def report(
 
 
 def _is_stale(paths: RunPaths) -> bool:
-    """Return whether a shard or part is newer than the last merge, or a merged file is not there."""
+    """Return whether a shard is newer than the merge, or a merged file is missing or of an old version."""
+    from aceslm.summary import SUMMARY_COLUMNS
+
     merged = (paths.results, paths.summary_csv, paths.coverage)
     if not all(path.exists() for path in merged):
         return True
+    with paths.summary_csv.open(encoding="utf-8") as file:
+        if not set(SUMMARY_COLUMNS) <= set(file.readline().strip().split(",")):
+            return True
     written = [*paths.shards.glob("*.done.json"), *(paths.root / "parts").glob("*/*.parquet")]
     newest = max((path.stat().st_mtime for path in written), default=0.0)
     return newest > paths.coverage.stat().st_mtime

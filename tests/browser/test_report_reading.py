@@ -35,7 +35,8 @@ _TOO_DIM = """() => {
         .filter((node) => node.textContent.trim() && node.getBoundingClientRect().width)
         .filter((node) => {
             const style = getComputedStyle(node);
-            const text = light(node.tagName === 'text' ? style.fill : style.color), back = light(ground(node));
+            const text = light(node.tagName === 'text' ? style.fill : style.color);
+            const back = light(ground(node));
             return (Math.max(text, back) + 0.05) / (Math.min(text, back) + 0.05) < 4.5;
         }).map((node) => node.outerHTML.slice(0, 120));
 }"""
