@@ -24,7 +24,7 @@ COMPARISON_FOOTNOTE = (
     f"all comparisons of the table and judged at {ALPHA}. McNemar: samples that only the first : only the "
     "second mode got right, with the exact p."
 )
-_COST_FOOTNOTE = (
+COST_FOOTNOTE = (
     "Hours are wall time x allocated cores or GPUs over all attempts; a row of the table has its share by "
     "its samples. Joules are those of the answers, where the hardware counts them. Core-seconds and "
     "GPU-seconds are seconds of the engine at work x devices, loading left out."
@@ -83,7 +83,7 @@ def markdown(
         rows = evolution_rows(evolutions)
         lines += ["## Evolving playbooks", "", *_table(EVOLUTION_HEADERS, rows), "", EVOLUTION_FOOTNOTE, ""]
     if costs:
-        lines += ["## Cost", "", *(f"- {line}" for line in costs), "", _COST_FOOTNOTE, ""]
+        lines += ["## Cost", "", *(f"- {line}" for line in costs), "", COST_FOOTNOTE, ""]
     return "\n".join(lines)
 
 

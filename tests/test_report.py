@@ -274,7 +274,7 @@ def test_rows_of_the_adapt_split_can_be_looked_at_but_enter_no_accuracy(tmp_path
     assert [flags & 16 for flags in block(page, "rows")["flags"]] == [0] * 5 + [16] * 5
     accuracy = page[page.index('id="accuracy"') : page.index('id="samples"')]
     assert "1.000" not in accuracy.replace("1.000]", "").replace("p 1.000", "")
-    assert "c2" not in accuracy  # ace's colour
+    assert "c2" not in accuracy  # the colour of ace
     assert "adaptations" in page
 
 
@@ -328,3 +328,15 @@ def test_plots_escape_their_labels_and_keep_marks_inside() -> None:
 )
 def test_axes_have_round_ticks(axis: Axis, ticks: list[float]) -> None:
     assert axis.ticks() == pytest.approx(ticks)
+
+
+def test_an_axis_with_one_value_has_no_column_and_every_figure_has_one_table(tmp_path: Path) -> None:
+    page = made(make_run(tmp_path / "run", 3, ("baseline", "scaffold")))
+    heads = re.findall("<thead>(.*?)</thead>", page)
+    answered, compared, took = (
+        [re.sub("<.*?>", "", head) for head in re.findall("<th.*?</th>", one)] for one in heads[:3]
+    )
+    assert answered[:3] == ["task", "mode", "accuracy [95 %]"]
+    assert took[:3] == ["task", "mode", "mean ms"]
+    assert not {"errors", "score"} & set(took)
+    assert "model" not in compared

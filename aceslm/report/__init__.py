@@ -13,29 +13,26 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.comparisons import ComparisonTable, compare_modes
+from aceslm.comparisons import compare_modes
+from aceslm.costs import break_evens, cell_costs, cost_lines
+from aceslm.evolutions import EVOLUTION_FOOTNOTE, read_evolutions
 from aceslm.parquet import read_table, result_schema
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
+from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
 from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
 from aceslm.report.plots import draw_all
 from aceslm.report.samples import SEED, Browser, Choice, build_browser, choose_rows
 from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.store import replacing
-from aceslm.tables import (
-    COMPARISON_FOOTNOTE,
-    COMPARISON_HEADERS,
-    FOOTNOTE,
-    comparison_rows,
-    markdown_columns,
-    table_rows,
-)
+from aceslm.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +42,12 @@ log = logging.getLogger(__name__)
 MAX_ROWS = 100_000
 MAX_BYTES = 29_900_000
 _LAST_VERSION_BULLETS = 200  # shown without a script
+_FOOTNOTES = {
+    "accuracy": FOOTNOTE,
+    "comparisons": COMPARISON_FOOTNOTE,
+    "cost": COST_FOOTNOTE,
+    "evolutions": EVOLUTION_FOOTNOTE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,20 +103,21 @@ def _page_facts(
     paths: RunPaths, summary: pd.DataFrame, frame: pd.DataFrame, books: Sequence[Book]
 ) -> dict[str, Any]:
     """Return what the template shows besides the browser of samples."""
-    greedy = all(cell.generation.temperature == 0 for cell in require_plans(paths)[0].cells)
+    plans = require_plans(paths)
+    greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
     comparisons = compare_modes(frame, greedy=greedy)
-    columns = markdown_columns(summary)
+    answered, took = summary_grids(summary)
     return {
         "head": read_facts(paths, int(summary["errors"].sum()), int(summary["parse_failures"].sum())),
-        "columns": columns,
-        "lines": table_rows(summary, columns),
-        "footnote": FOOTNOTE,
+        "answered": answered,
+        "took": took,
+        "costs": cost_lines(plans, cell_costs(paths, plans), break_evens(paths, plans, frame)),
         "said": sentences(comparisons),
-        "comparisons": _comparison_tables(comparisons),
-        "comparison_headers": COMPARISON_HEADERS,
-        "comparison_footnote": COMPARISON_FOOTNOTE,
+        "comparisons": comparison_grids(comparisons),
         "notes": comparisons.notes,
-        "figures": draw_all(summary, frame, books),
+        "footnotes": _FOOTNOTES,
+        "figures": [list(kind) for _, kind in groupby(draw_all(summary, frame, books), lambda one: one.kind)],
+        "evolved": evolution_grid(read_evolutions(paths)),
         "books": [
             {
                 "name": book.name,
@@ -126,11 +130,6 @@ def _page_facts(
     }
 
 
-def _comparison_tables(table: ComparisonTable) -> list[tuple[str, list[list[str]]]]:
-    titles = (("All comparisons", table.fresh), ("On samples that were seen before", table.seen))
-    return [(title, comparison_rows(rows)) for title, rows in titles if rows]
-
-
 def _page(facts: Mapping[str, Any], choice: Choice, browser: Browser, books: Sequence[Book]) -> str:
     texts = {"rows": as_json(browser.rows)}
     texts |= {f"book-{number}": as_json(book.data()) for number, book in enumerate(books)}
@@ -139,7 +138,13 @@ def _page(facts: Mapping[str, Any], choice: Choice, browser: Browser, books: Seq
     words = Words.of(list(texts.values()))
     blocks = {"words": words.block()} | {name: packed(text, words) for name, text in texts.items()}
     stores = {name: store.starts for name, store in browser.stores().items()}
-    index = {"cells": browser.cells, "stores": stores, "books": [book.name for book in books]}
+    grown = max(range(len(books)), key=lambda number: len(books[number].last.bullets), default=0)
+    index = {
+        "cells": browser.cells,
+        "stores": stores,
+        "books": [book.name for book in books],
+        "grown": grown,
+    }
     return render({**facts, "choice": choice, "seed": SEED}, index, blocks)
 
 
@@ -151,6 +156,6 @@ def _read_summary(paths: RunPaths) -> pd.DataFrame:
 
 def _read_frame(paths: RunPaths) -> pd.DataFrame:
     stored = set(result_schema().names)
-    columns = [name for name in dict.fromkeys([*RESULT_COLUMNS, "variant"]) if name in stored]
+    columns = [name for name in dict.fromkeys([*RESULT_COLUMNS, "variant", "cell_id"]) if name in stored]
     frame: pd.DataFrame = read_table(paths.results, columns).to_pandas()
     return frame

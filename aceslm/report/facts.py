@@ -72,7 +72,15 @@ def sentences(table: ComparisonTable) -> list[tuple[str, bool]]:
 
     Of many, those without evidence are only counted.
     """
-    said = [(_sentence(one), one.holm_p <= ALPHA) for one in table.fresh]
+    models = len({one.model_id for one in table.fresh})
+    quantizations = len({one.quantization for one in table.fresh})
+    said = []
+    for one in table.fresh:
+        where = [one.task_name]
+        where += [short(one.model_id)] if models > 1 else []
+        where += [one.quantization] if quantizations > 1 else []
+        where += [f"epoch {one.epoch}"] if one.epoch else []
+        said.append((f"{', '.join(where)}: {_sentence(one)}", one.holm_p <= ALPHA))
     if len(said) <= _MANY_SENTENCES:
         return said
     shown = [one for one in said if one[1]]
@@ -91,11 +99,9 @@ def _sentence(one: Comparison) -> str:
     interval = ""
     if result.interval is not None:
         interval = f" [{result.interval.low * 100:+.1f}, {result.interval.high * 100:+.1f}]"
-    epoch = f", epoch {one.epoch}" if one.epoch else ""
     return (
-        f"{one.task_name}, {short(one.model_id)} ({one.quantization}{epoch}): {one.treatment} {relation} "
-        f"{one.reference}{interval} on {result.num_samples:,} samples: {one.verdict} "
-        f"(Holm p {one.holm_p:.3f})."
+        f"{one.treatment} {relation} {one.reference}{interval} on {result.num_samples:,} samples: "
+        f"{one.verdict} (Holm p {one.holm_p:.3f})."
     )
 
 

@@ -364,7 +364,7 @@
       if (kind !== "same" || chosen.unchanged) lines.push(bulletLine(kind, bullet, old));
     }
     for (const [id, bullet] of before) if (!after.has(id)) { count.removed++; lines.push(bulletLine("removed", bullet)); }
-    byId("change").textContent = `Version ${book.numbers[chosen.older]} to ${book.numbers[chosen.newer]}: ${count.added} added, ${count.removed} removed, ${count.reworded} reworded; ${after.size} bullets.`;
+    byId("change").textContent = `Version ${book.numbers[chosen.older]} to ${book.numbers[chosen.newer]}: ${count.added} added, ${count.removed} removed, ${count.reworded} reworded; ${after.size} ${after.size === 1 ? "bullet" : "bullets"}.`;
     byId("difference").replaceChildren(element("ul", { class: "bullets" }, ...lines));
   }
 
@@ -389,7 +389,7 @@
       if (event.target.name === "book") chooseBook(Number(event.target.value)).then(() => byId("versions").elements.book.focus());
       else showDifference();
     });
-    chooseBook(0);
+    chooseBook(index.grown);
   }
 
   // paper has no viewer: it gets the last versions
