@@ -202,6 +202,11 @@ def test_a_prompt_comes_back_from_its_skeleton(
         assert put_back(take_out(text, parts), parts) == text
 
 
+def test_a_prompt_whose_parts_imitate_the_marks_is_kept_whole() -> None:
+    parts = Parts("", "why", ("xx", "\ue010a"))
+    assert put_back(take_out("why xxa", parts), parts) == "why xxa"
+
+
 def test_blocks_give_back_every_value() -> None:
     store = TextStore()
     texts = [f"{n} " * (n % 50) + str(random.Random(n).random()) for n in range(8000)]
