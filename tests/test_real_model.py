@@ -63,6 +63,7 @@ def test_a_second_prestage_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     prestage_model("smollm2-135m-gguf", report=lambda _: None)
 
 
+@pytest.mark.timeout(900)  # a playbook evolves on two cores, whatever else they do
 def test_the_quickstart_runs_for_real(aceslm: Command, tmp_path: Path) -> None:
     from conftest import ROOT
 
