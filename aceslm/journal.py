@@ -82,18 +82,28 @@ class Journal:
         return self.folder / f"v{number:04d}.jsonl"
 
     def state(self) -> State | None:
-        """Return what is committed; None before the first step."""
+        """Return what is committed; None before the first step.
+
+        Raises:
+            CorruptRun: the file is not one that this version writes.
+        """
         if not self._state.exists():
             return None
         value: dict[str, Any] = read_json(self._state)
-        return State(
-            **{
-                **value,
-                "epochs": tuple(value["epochs"]),
-                "pending": tuple(Lesson(*lesson) for lesson in value["pending"]),
-                "ledger": {name: GateLedger(**one) for name, one in value["ledger"].items()},
-            }
-        )
+        try:
+            return State(
+                **{
+                    **value,
+                    "epochs": tuple(value["epochs"]),
+                    "pending": tuple(Lesson(*lesson) for lesson in value["pending"]),
+                    "ledger": {name: GateLedger(**one) for name, one in value["ledger"].items()},
+                }
+            )
+        except (KeyError, TypeError) as error:
+            raise CorruptRun(
+                f"{self._state}: is not the state of an evolution of this version ({error}): run the grid "
+                "again under another name (--set name=...)"
+            ) from None
 
     def playbook(self, number: int) -> Playbook:
         """Read one version."""

@@ -18,7 +18,7 @@ from aceslm import evolving, journal
 from aceslm.ace import codec
 from aceslm.ace.rounds import rounds_of
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.errors import ConfigError, Locked
+from aceslm.errors import ConfigError, CorruptRun, Locked
 from aceslm.merge import merge_run
 from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
@@ -313,3 +313,12 @@ def test_two_workers_do_not_evolve_one_playbook(tmp_path: Path) -> None:
     (plan,) = load_plans(paths)
     with evolving.alone(paths, plan.cells[0], plan.shards[0]), pytest.raises(Locked):
         run(paths, ScriptedEngine())
+
+
+def test_a_state_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    paths = evolved(tmp_path)
+    (state,) = paths.root.glob("playbooks/*/state.json")
+    state.write_text('{"round": 3, "playbook_digest": "x"}')
+    (cell,) = load_plans(paths)[0].cells
+    with pytest.raises(CorruptRun, match="not the state of an evolution of this version"):
+        evolving.final_playbook(paths, cell)

@@ -12,12 +12,16 @@ import typer
 from launch.verbs.one_task import export, one_task_grid
 from launch.verbs.options import (
     BatchOption,
+    DatasetOption,
     DeviceOption,
+    DomainOption,
     EngineOption,
     JsonOption,
     LimitOption,
     MixedOption,
+    ModelOption,
     SetOption,
+    TaskOption,
 )
 
 if TYPE_CHECKING:
@@ -44,16 +48,10 @@ class EpochLine:
 
 
 def evolve(
-    model_id: Annotated[
-        str, typer.Option(help="A registry name, a hub id, or a local folder.")
-    ] = "smollm2-135m-gguf",
-    task_name: Annotated[str | None, typer.Option(help="A task of the registry (`aceslm tasks`).")] = None,
-    dataset_path: Annotated[
-        Path | None, typer.Option(help="A task file: JSON, JSONL, CSV or Parquet.")
-    ] = None,
-    domain: Annotated[
-        str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
-    ] = None,
+    model_id: ModelOption = "smollm2-135m-gguf",
+    task_name: TaskOption = None,
+    dataset_path: DatasetOption = None,
+    domain: DomainOption = None,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of ACE, after the baseline of epoch 0.")] = 3,
     limit: LimitOption = None,
     quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",

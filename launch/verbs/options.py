@@ -12,6 +12,12 @@ RunArgument = Annotated[
     Path, typer.Argument(help="A run directory (results/<name>-<digest>).", metavar="RUN")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+ModelOption = Annotated[str, typer.Option(help="A registry name, a hub id, or a local folder.")]
+TaskOption = Annotated[str | None, typer.Option(help="A task of the registry (`aceslm tasks`).")]
+DatasetOption = Annotated[Path | None, typer.Option(help="A task file: JSON, JSONL, CSV or Parquet.")]
+DomainOption = Annotated[
+    str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cuda, cuda:N, mps or cpu.")]
 BatchOption = Annotated[
     int | None,

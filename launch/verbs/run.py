@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from launch.verbs.one_task import check_output, export, one_task_grid
-from launch.verbs.options import BatchOption, DeviceOption, EngineOption, LimitOption, MixedOption
+from launch.verbs.options import (
+    BatchOption,
+    DatasetOption,
+    DeviceOption,
+    DomainOption,
+    EngineOption,
+    LimitOption,
+    MixedOption,
+    ModelOption,
+    TaskOption,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,16 +28,10 @@ if TYPE_CHECKING:
 
 
 def run(
-    model_id: Annotated[
-        str, typer.Option(help="A registry name, a hub id, or a local folder.")
-    ] = "smollm2-135m-gguf",
-    task_name: Annotated[str | None, typer.Option(help="A task of the registry (`aceslm tasks`).")] = None,
-    dataset_path: Annotated[
-        Path | None, typer.Option(help="A task file: JSON, JSONL, CSV or Parquet.")
-    ] = None,
-    domain: Annotated[
-        str | None, typer.Option(help="The domain of --dataset-path: finance, medical, iot, ...")
-    ] = None,
+    model_id: ModelOption = "smollm2-135m-gguf",
+    task_name: TaskOption = None,
+    dataset_path: DatasetOption = None,
+    domain: DomainOption = None,
     mode: Annotated[
         str, typer.Option(help="baseline, scaffold, ace, ace_frozen (README: all modes).")
     ] = "baseline",
