@@ -30,7 +30,7 @@ __all__ = [
     "permutation",
 ]
 
-PROMPT_VERSION = "3"
+PROMPT_VERSION = "4"
 
 ANSWER_TYPES: Mapping[str, AnswerType] = {
     "choice": Choice(),
