@@ -73,6 +73,19 @@ class Variant(_Strict):
         return AceConfig.model_validate({**base.model_dump(), **self.ace}) if self.ace else base
 
 
+class Primary(_Strict):
+    """The comparison that a run is for: `mode` (of `variant`) minus its reference, on one task."""
+
+    task: str
+    mode: Mode = "ace_frozen"
+    variant: str = ""
+
+    @property
+    def treatment(self) -> str:
+        """The name under which the comparison stands in the table."""
+        return f"{self.mode} ({self.variant})" if self.variant else self.mode
+
+
 class GridConfig(_Strict):
     """One grid: models x quantization x tasks x modes x seeds. Only the first three keys are required."""
 
@@ -83,7 +96,9 @@ class GridConfig(_Strict):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     quantization: tuple[Quantization, ...] = Field(default=("none",), min_length=1)
     dtype: Dtype = "auto"
+    skip: int = Field(default=0, ge=0)
     limit: int | None = Field(default=None, ge=1)
+    primary: Primary | None = None
     shard_size: int | None = Field(default=None, ge=1, le=100_000)
     shard_minutes: float = Field(default=30.0, gt=0)
     batch_size: int | None = Field(default=None, ge=1)
@@ -116,6 +131,20 @@ class GridConfig(_Strict):
                 raise ValueError(
                     f"variant '{variant.label}' has seed {min(unknown)}, which is not among the grid's seeds"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _sound_primary(self) -> Self:
+        if (primary := self.primary) is None:
+            return self
+        labels = [variant.label for variant in self.variants] if primary.mode in PLAYBOOK_MODES else []
+        checks = (("task", primary.task, self.tasks), ("mode", primary.mode, self.modes))
+        for key, name, known in (*checks, ("variant", primary.variant, tuple(labels) or ("",))):
+            if name not in known:
+                have = ", ".join(filter(None, known)) or "none"
+                raise ValueError(f"primary.{key}: '{name}' is not in this grid (it has {have})")
+        if not {"scaffold", "baseline"} & set(self.modes) - {primary.mode}:
+            raise ValueError(f"primary: '{primary.mode}' needs a reference: add 'scaffold' to 'modes'")
         return self
 
     def ace_settings(self) -> tuple[AceConfig, ...]:

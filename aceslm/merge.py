@@ -28,6 +28,7 @@ from aceslm.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writ
 from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans, unit_at
+from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.records import Cell, Plan, Shard
 from aceslm.report import try_report
 from aceslm.result_rows import RESULT_COLUMNS
@@ -106,13 +107,15 @@ def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, c
     if evolutions:
         write_json(paths.evolutions, [asdict(one) for one in evolutions])
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
+    comparisons, declared = compare_modes(frame, greedy=greedy), read_declaration(paths)
     write_summary(
         summarize(frame, _shard_costs(paths, census.done), spent),
         paths.summary_csv,
         paths.summary_md,
         title=paths.root.name,
         note=None if coverage.complete else f"PARTIAL: {explain(coverage, paths)}",
-        comparisons=compare_modes(frame, greedy=greedy),
+        comparisons=comparisons,
+        primary=[line for line, _ in primary_sentences(declared, comparisons.fresh)] if declared else (),
         costs=cost_lines(plans, spent, points),
         evolutions=evolutions,
     )

@@ -38,6 +38,10 @@ class RunPaths:
         return self.root / "config.yaml"
 
     @property
+    def prereg(self) -> Path:
+        return self.root / "prereg.json"
+
+    @property
     def plans(self) -> Path:
         return self.root / "plans"
 

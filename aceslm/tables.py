@@ -55,12 +55,18 @@ def write_summary(
     comparisons: ComparisonTable | None = None,
     costs: Sequence[str] = (),
     evolutions: Sequence[Figures] = (),
+    primary: Sequence[str] = (),
 ) -> None:
-    """Write a summary as CSV, and with comparisons, evolutions and costs as Markdown, atomically."""
+    """Write a summary as CSV, and with comparisons, evolutions and costs as Markdown, atomically.
+
+    `primary` are the sentences of the declared comparison.
+    """
     with replacing(csv_path) as partial:
         summary.to_csv(partial, index=False)
     with replacing(markdown_path) as partial:
-        partial.write_text(markdown(summary, title, note, comparisons, costs, evolutions), encoding="utf-8")
+        partial.write_text(
+            markdown(summary, title, note, comparisons, costs, evolutions, primary), encoding="utf-8"
+        )
 
 
 def markdown(
@@ -70,11 +76,14 @@ def markdown(
     comparisons: ComparisonTable | None = None,
     costs: Sequence[str] = (),
     evolutions: Sequence[Figures] = (),
+    primary: Sequence[str] = (),
 ) -> str:
     """Return the summary, and comparisons, evolutions and costs where given, as a Markdown page."""
     lines = [f"# {title}", ""]
     if note:
         lines += [f"> **{note}**", ""]
+    if primary:
+        lines += ["## Primary comparison", "", *(f"- {line}" for line in primary), ""]
     columns = markdown_columns(summary)
     lines += [*_table(columns, table_rows(summary, columns)), "", FOOTNOTE, ""]
     if comparisons is not None:

@@ -15,41 +15,28 @@ import yaml
 
 from aceslm.ace import codec
 from aceslm.ace.playbook import Playbook
-from aceslm.ace.shuffled import permuted_golds
-from aceslm.cells import ROLE_MODEL_KEYS, Givens, GridTask, expand, run_digest
+from aceslm.attempts import provenance
+from aceslm.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
 from aceslm.config import (
     PLAYBOOK_MODES,
     GridConfig,
     ModelEntry,
+    Primary,
     ResourcesConfig,
     model_registry,
-    repository_root,
-    task_registry,
 )
-from aceslm.data import load_samples, select_split, task_digest, write_samples
-from aceslm.errors import ConfigError, DataError, RunError, nearest
+from aceslm.data import write_samples
+from aceslm.errors import ConfigError, RunError
 from aceslm.models import require_on_this_machine, resolve_model
 from aceslm.paths import RunPaths
 from aceslm.plan import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
-from aceslm.records import Cell, ModelSpec, Plan, Sample, TaskTable
+from aceslm.prereg import declaration, declare
+from aceslm.records import Cell, ModelSpec, Plan, Sample
 from aceslm.store import locked, replacing
+from launch.loaded_tasks import LoadedTask, after, load_task
 from launch.sizing import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
 
 _LOCK_WAIT_S = 120.0
-_OTHER_SPLITS = frozenset({"adapt", "validate"})
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedTask:
-    """A task as planned: the samples that are scored, and those of its other splits by table digest."""
-
-    tables: GridTask
-    samples: tuple[Sample, ...]
-    by_digest: Mapping[str, tuple[Sample, ...]]
-
-    @property
-    def table(self) -> TaskTable:
-        return self.tables.scored
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +78,7 @@ def prepare(
         ModelUnavailable: a hub model without a known revision.
     """
     tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
+    tasks = tuple(after(task, grid.skip) for task in tasks) if grid.skip else tasks
     models = [_model(name, grid, trust_remote_code) for name in grid.models]
     donors = _donors(grid, tasks)
     given = _given_playbooks(grid)
@@ -154,12 +142,23 @@ def write_run(prepared: Prepared) -> tuple[Plan, ...]:
         for name, playbook in prepared.playbooks.items():
             if not paths.initial_playbook(name).exists():
                 codec.save(paths.initial_playbook(name), playbook)
+        if prepared.grid.primary is not None:
+            _declare(prepared, prepared.grid.primary)
         # another submit may have planned meanwhile: what it covers is not planned again
         known = load_plans(paths)
         plan = prepared.plan if known == prepared.earlier else prepared.replan(known)
         if plan is not None:
             save_plan(paths, plan)
     return load_plans(paths)
+
+
+def _declare(prepared: Prepared, primary: Primary) -> None:
+    """Write down the primary comparison before anything of this run is scored."""
+    facts = provenance()
+    commit = f"{facts['commit'] or 'unknown'}{' with uncommitted changes' if facts['dirty'] else ''}"
+    table = prepared.tasks[prepared.grid.tasks.index(primary.task)].table
+    ids = table.sample_ids[: prepared.grid.limit]
+    declare(prepared.paths, declaration(prepared.paths, table.task_name, primary.treatment, ids, commit))
 
 
 def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: bool) -> dict[str, int]:
@@ -174,35 +173,6 @@ def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: 
     if grid.shard_size is not None:
         return {}
     return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rates)
-
-
-def load_task(name: str) -> LoadedTask:
-    """Load a task of the registry, or a task file by its path.
-
-    Raises:
-        ConfigError: neither a registered task nor a file.
-        DataError: the file is wrong.
-    """
-    registry = task_registry()
-    if name in registry:
-        entry = registry[name]
-        path = repository_root() / entry.path
-        if entry.importer and not path.exists():
-            raise DataError(
-                f"task '{name}' has not been imported yet; get the published files, then: "
-                f"aceslm data import {entry.importer} FOLDER --output {path}"
-            )
-        samples = load_samples(path, domain=entry.domain, answer_type=entry.answer_type)
-        return _loaded(name, entry.domain, samples, entry.eval_split)
-    if Path(name).suffix in {".json", ".jsonl", ".csv", ".parquet"}:
-        return load_task_file(Path(name), domain=None)
-    raise ConfigError(f"unknown task '{name}'{nearest(name, registry)}; `aceslm tasks` lists them")
-
-
-def load_task_file(path: Path, domain: str | None) -> LoadedTask:
-    """Load a task file that is not in the registry; the task is named by the file's stem."""
-    samples = load_samples(path, domain=domain)
-    return _loaded(path.stem, domain or samples[0].domain or "general", samples, None)
 
 
 def model_resources(name: str, override: ResourcesConfig) -> dict[str, int]:
@@ -246,37 +216,6 @@ def _given_playbooks(grid: GridConfig) -> dict[str, Playbook]:
             raise ConfigError(f"ace.{key}: there is no file {name}")
         found[name] = codec.load(Path(name))
     return found
-
-
-def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str | None) -> LoadedTask:
-    splits = {sample.split for sample in samples}
-    if splits == {""}:
-        table = _table(name, domain, "", samples)
-        return LoadedTask(GridTask(table), samples, {table.task_digest: samples})
-    chosen = {
-        split: select_split(samples, split) for split in {eval_split or "eval", *(splits & _OTHER_SPLITS)}
-    }
-    scored = chosen.pop(eval_split or "eval")
-    if "adapt" in chosen:
-        chosen["placebo"] = permuted_golds(chosen["adapt"], seed=0)
-    tables = {
-        split: _table(name, domain, "adapt" if split == "placebo" else split, rows)
-        for split, rows in chosen.items()
-    }
-    table = _table(name, domain, eval_split or "eval", scored)
-    by_digest = {tables[split].task_digest: rows for split, rows in chosen.items()}
-    return LoadedTask(GridTask(table, **tables), scored, {**by_digest, table.task_digest: scored})
-
-
-def _table(name: str, domain: str, split: str, samples: tuple[Sample, ...]) -> TaskTable:
-    return TaskTable(
-        task_name=name,
-        task_digest=task_digest(samples),
-        domain=domain,
-        split=split,
-        sample_ids=tuple(sample.sample_id for sample in samples),
-        context_ids=tuple(sample.context_id for sample in samples),
-    )
 
 
 def _model(name: str, grid: GridConfig, trust_remote_code: bool) -> ModelSpec:

@@ -23,6 +23,7 @@ from aceslm.evolutions import EVOLUTION_FOOTNOTE, read_evolutions
 from aceslm.parquet import read_table, result_schema
 from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
+from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
 from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
@@ -106,13 +107,15 @@ def _page_facts(
     plans = require_plans(paths)
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
     comparisons = compare_modes(frame, greedy=greedy)
+    made = read_declaration(paths)
+    declared = primary_sentences(made, comparisons.fresh) if made else []
     answered, took = summary_grids(summary)
     return {
         "head": read_facts(paths, int(summary["errors"].sum()), int(summary["parse_failures"].sum())),
         "answered": answered,
         "took": took,
         "costs": cost_lines(plans, cell_costs(paths, plans), break_evens(paths, plans, frame)),
-        "said": sentences(comparisons),
+        "said": [*declared, *sentences(comparisons)],
         "comparisons": comparison_grids(comparisons),
         "notes": comparisons.notes,
         "footnotes": _FOOTNOTES,

@@ -14,8 +14,8 @@ class Label:
     max_new_tokens = 16  # a label, also inside a short sentence
 
     def question_block(self, sample: Sample) -> str:
-        # of five wordings the one under which the 135M model named a label in every reply to 60 adapt questions
-        # of AI4I and 60 of NAB ("Answer with one of: ...": 6 and 60; "... one label from the list": 0 and 49)
+        # of five wordings the one under which the 135M model named a label in every reply to 60 adapt
+        # questions of AI4I and 60 of NAB ("Answer with one of: ...": 6 and 60; "one label": 0 and 49)
         return f"{sample.question}\nChoose one of these: {', '.join(sample.choices)}"
 
     def gold(self, sample: Sample) -> str:

@@ -43,7 +43,7 @@ def tasks(json_: JsonOption = False) -> None:
     """List the tasks of the registry."""
     from aceslm.config import repository_root, task_registry
     from launch.console import print_json, print_table
-    from launch.prepare import load_task
+    from launch.loaded_tasks import load_task
 
     registry = task_registry()
     if json_:
@@ -74,7 +74,8 @@ def prestage(
     from aceslm.errors import UsageError
     from aceslm.models import prestage_model
     from launch.console import note, say
-    from launch.prepare import load_task, role_model_names
+    from launch.loaded_tasks import load_task
+    from launch.prepare import role_model_names
 
     if grid is None and not model_id:
         raise UsageError(

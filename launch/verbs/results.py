@@ -97,6 +97,7 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
     _show(summary, paths.root.name, as_json_)
     if not as_json_:
         show_evolutions(paths)
+        show_primary(paths)
         say(f"results: {paths.results}   summary: {paths.summary_md}")
 
 
@@ -107,6 +108,15 @@ def show_evolutions(paths: RunPaths) -> None:
 
     if found := read_evolutions(paths):
         print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=12)
+
+
+def show_primary(paths: RunPaths) -> None:
+    """Print what came of the comparison that a run declared, if it did."""
+    from aceslm.prereg import primary_outcome
+    from launch.console import say
+
+    for line in primary_outcome(paths):
+        say(line)
 
 
 def tell_wandb(paths: RunPaths) -> None:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.config import GridConfig
-    from launch.prepare import LoadedTask, Prepared
+    from launch.loaded_tasks import LoadedTask
+    from launch.prepare import Prepared
 
 
 def run(

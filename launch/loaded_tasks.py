@@ -1,0 +1,109 @@
+"""Task files -> loaded tasks: the samples that are scored, and those to learn from and to validate with.
+
+task = load_task("tatqa_span")             # of the registry, or a file by its path
+fresh = after(task, skip=150)              # without the first scored samples
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aceslm.ace.shuffled import permuted_golds
+from aceslm.cells import GridTask
+from aceslm.config import repository_root, task_registry
+from aceslm.data import load_samples, select_split, task_digest
+from aceslm.errors import ConfigError, DataError, nearest
+from aceslm.records import Sample, TaskTable
+
+_OTHER_SPLITS = frozenset({"adapt", "validate"})
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedTask:
+    """A task as planned: the samples that are scored, and those of its other splits by table digest."""
+
+    tables: GridTask
+    samples: tuple[Sample, ...]
+    by_digest: Mapping[str, tuple[Sample, ...]]
+
+    @property
+    def table(self) -> TaskTable:
+        return self.tables.scored
+
+
+def load_task(name: str) -> LoadedTask:
+    """Load a task of the registry, or a task file by its path.
+
+    Raises:
+        ConfigError: neither a registered task nor a file.
+        DataError: the file is wrong.
+    """
+    registry = task_registry()
+    if name in registry:
+        entry = registry[name]
+        path = repository_root() / entry.path
+        if entry.importer and not path.exists():
+            raise DataError(
+                f"task '{name}' has not been imported yet; get the published files, then: "
+                f"aceslm data import {entry.importer} FOLDER --output {path}"
+            )
+        samples = load_samples(path, domain=entry.domain, answer_type=entry.answer_type)
+        return _loaded(name, entry.domain, samples, entry.eval_split)
+    if Path(name).suffix in {".json", ".jsonl", ".csv", ".parquet"}:
+        return load_task_file(Path(name), domain=None)
+    raise ConfigError(f"unknown task '{name}'{nearest(name, registry)}; `aceslm tasks` lists them")
+
+
+def load_task_file(path: Path, domain: str | None) -> LoadedTask:
+    """Load a task file that is not in the registry; the task is named by the file's stem."""
+    samples = load_samples(path, domain=domain)
+    return _loaded(path.stem, domain or samples[0].domain or "general", samples, None)
+
+
+def after(task: LoadedTask, skip: int) -> LoadedTask:
+    """Return a task without the first `skip` scored samples and the rest of the last one's context."""
+    rows = task.samples
+    while (
+        0 < skip < len(rows) and rows[skip].context_id and rows[skip].context_id == rows[skip - 1].context_id
+    ):
+        skip += 1
+    if skip >= len(rows):
+        raise ConfigError(f"skip: task '{task.tables.name}' has only {len(rows):,} samples to score")
+    known = task.table
+    table = _table(known.task_name, known.domain, known.split, rows[skip:])
+    by_digest = {name: kept for name, kept in task.by_digest.items() if name != known.task_digest}
+    tables = replace(task.tables, scored=table)
+    return LoadedTask(tables, rows[skip:], {**by_digest, table.task_digest: rows[skip:]})
+
+
+def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str | None) -> LoadedTask:
+    splits = {sample.split for sample in samples}
+    if splits == {""}:
+        table = _table(name, domain, "", samples)
+        return LoadedTask(GridTask(table), samples, {table.task_digest: samples})
+    chosen = {
+        split: select_split(samples, split) for split in {eval_split or "eval", *(splits & _OTHER_SPLITS)}
+    }
+    scored = chosen.pop(eval_split or "eval")
+    if "adapt" in chosen:
+        chosen["placebo"] = permuted_golds(chosen["adapt"], seed=0)
+    tables = {
+        split: _table(name, domain, "adapt" if split == "placebo" else split, rows)
+        for split, rows in chosen.items()
+    }
+    table = _table(name, domain, eval_split or "eval", scored)
+    by_digest = {tables[split].task_digest: rows for split, rows in chosen.items()}
+    return LoadedTask(GridTask(table, **tables), scored, {**by_digest, table.task_digest: scored})
+
+
+def _table(name: str, domain: str, split: str, samples: tuple[Sample, ...]) -> TaskTable:
+    return TaskTable(
+        task_name=name,
+        task_digest=task_digest(samples),
+        domain=domain,
+        split=split,
+        sample_ids=tuple(sample.sample_id for sample in samples),
+        context_ids=tuple(sample.context_id for sample in samples),
+    )

@@ -1,0 +1,112 @@
+"""The declared comparison: written once, before the rows, with what had been scored by then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_ace_frozen import ACE, split_task
+
+from aceslm.config import GridConfig
+from aceslm.errors import ConfigError
+from aceslm.paths import RunPaths
+from aceslm.prereg import primary_outcome, read_declaration
+from launch.prepare import Prepared, prepare, write_run
+from launch.submit import Launch, launch_missing
+from launch.verbs.results import merge_and_show
+
+
+def prepared(folder: Path, **values: Any) -> Prepared:
+    grid = {
+        "models": ["scripted"],
+        "tasks": [str(split_task(folder, "t0"))],
+        "modes": ["scaffold", "ace_frozen"],
+        "ace": ACE,
+        "shard_size": 3,
+        **values,
+    }
+    return prepare(GridConfig.model_validate(grid), folder / "results")
+
+
+def primary(folder: Path, **values: Any) -> dict[str, Any]:
+    return {"primary": {"task": str(folder / "t0.json"), "mode": "ace_frozen", **values}}
+
+
+def ran(made: Prepared) -> RunPaths:
+    write_run(made)
+    launch_missing(made.paths, Launch("debug"))
+    return made.paths
+
+
+def test_the_declared_comparison_stands_in_front_of_the_summary_and_is_judged_alone(tmp_path: Path) -> None:
+    paths = ran(prepared(tmp_path, **primary(tmp_path)))
+    merge_and_show(paths, as_json_=False)
+    summary = paths.summary_md.read_text()
+    assert summary.index("## Primary comparison") < summary.index("| model |")
+    declared, outcome = primary_outcome(paths)
+    assert "before any row, on 6 samples that no run beside it had scored" in declared
+    assert "ace_frozen minus scaffold on t0" in outcome
+    assert "n = 6 in 3 contexts" in outcome
+    assert outcome in summary
+    assert outcome in paths.report.read_text()
+
+
+def test_a_declaration_is_never_changed(tmp_path: Path) -> None:
+    modes = ["scaffold", "ace_frozen", "ace_neutral"]
+    write_run(prepared(tmp_path, modes=modes, **primary(tmp_path)))
+    again = prepared(tmp_path, modes=modes, **primary(tmp_path, mode="ace_neutral"))
+    with pytest.raises(ConfigError, match=r"declared 'ace_frozen' on 't0' on .* another claim wants other"):
+        write_run(again)
+    known = read_declaration(again.paths)
+    assert known is not None
+    assert known.treatment == "ace_frozen"
+
+
+def test_a_comparison_declared_after_the_rows_is_called_exploratory(tmp_path: Path) -> None:
+    ran(prepared(tmp_path))
+    paths = ran(prepared(tmp_path, **primary(tmp_path)))
+    merge_and_show(paths, as_json_=False)
+    assert "exploratory, 12 rows of this run were scored before it was declared" in primary_outcome(paths)[0]
+
+
+def test_a_declaration_counts_which_of_its_samples_other_runs_have_scored(tmp_path: Path) -> None:
+    earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    made = prepared(tmp_path, **primary(tmp_path))
+    write_run(made)
+    known = read_declaration(made.paths)
+    assert known is not None
+    assert known.scored_before == {earlier.root.name: 4}
+
+
+def test_skipped_samples_are_left_out_with_the_rest_of_their_context(tmp_path: Path) -> None:
+    ran(prepared(tmp_path, modes=["baseline"], limit=1))
+    made = prepared(tmp_path, skip=1, **primary(tmp_path))  # eval samples come in contexts of two
+    assert made.tasks[0].table.sample_ids == ("t014", "t015", "t016", "t017")
+    write_run(made)
+    known = read_declaration(made.paths)
+    assert known is not None
+    assert (known.num_samples, known.scored_before) == (4, {})
+
+
+def test_skipping_everything_says_how_many_samples_there_are(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="skip: task 't0' has only 6 samples to score"):
+        prepared(tmp_path, skip=6)
+
+
+@pytest.mark.parametrize(
+    ("values", "fault"),
+    [
+        ({"primary": {"task": "other"}}, "primary.task: 'other' is not in this grid"),
+        ({"primary": {"task": "t", "mode": "ace"}}, "primary.mode: 'ace' is not in this grid"),
+        ({"primary": {"task": "t", "variant": "x"}}, "primary.variant: 'x' is not in this grid"),
+        ({"primary": {"task": "t"}, "modes": ["ace_frozen"]}, "needs a reference: add 'scaffold'"),
+    ],
+)
+def test_a_primary_comparison_that_the_grid_cannot_make_is_refused(
+    values: dict[str, Any], fault: str
+) -> None:
+    with pytest.raises(ValueError, match=fault):
+        GridConfig.model_validate(
+            {"models": ["m"], "tasks": ["t"], "modes": ["scaffold", "ace_frozen"], **values}
+        )
