@@ -15,7 +15,8 @@ from tiny_models import save_tiny_llama, tiny_tokenizer
 
 from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.engine import Engine, load_engine, never
-from aceslm.engine.grammar import Grammars, _pack, _unpack
+from aceslm.engine.grammar import Grammars, Matcher, _pack, _unpack
+from aceslm.engine.places import bounded_strings
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
 from aceslm.engine.schema import check_bounded
 from aceslm.errors import EngineError
@@ -56,6 +57,32 @@ RATING = json.dumps(
             "tag": {"type": "string", "pattern": "^[a-z]{1,4}$"},
         },
         "required": ["score", "sure", "tag"],
+    }
+)
+
+
+ALTERNATIVES = json.dumps(  # what follows a string depends on more than its length, or on a name used twice
+    {
+        "type": "object",
+        "properties": {
+            "unit": {"type": "string", "pattern": "^(kg|m{1,2}s)$"},
+            "mode": {"enum": ["fast", "slow"]},
+            "more": {
+                "anyOf": [
+                    {
+                        "type": "object",
+                        "properties": {"id": {"type": "string", "pattern": "^b[1-9][0-9]{0,2}$"}},
+                        "required": ["id"],
+                    },
+                    {
+                        "type": "object",
+                        "properties": {"mode": {"type": "string", "maxLength": 3}},
+                        "required": ["mode"],
+                    },
+                ]
+            },
+        },
+        "required": ["unit", "mode", "more"],
     }
 )
 
@@ -272,6 +299,56 @@ def test_schemas_with_several_patterns_compile(grammars: Grammars, schema: str) 
     first, second = (grammars.matcher(schema, (1,)) for _ in range(2))
     logits = torch.zeros(2, WIDTH)
     assert torch.isinf(grammars.mask(logits, [first, second])).any()
+
+
+@pytest.mark.parametrize("schema", [DELTAS, RATING, REFLECTOR_JSON, CURATOR_JSON, ALTERNATIVES])
+def test_what_is_kept_of_a_place_is_what_the_grammar_says_there(schema: str) -> None:
+    kept, fresh = Grammars(tiny_tokenizer(), WIDTH), Grammars(tiny_tokenizer(), WIDTH)
+    chosen = torch.Generator().manual_seed(0)
+    for _ in range(6):  # replies part ways at random and come back to places that others have been at
+        rows = [(kept.matcher(schema, [END]), fresh.matcher(schema, [END])) for _ in range(3)]
+        while rows:
+            words = kept._allowed([row[0] for row in rows])
+            assert torch.equal(words, fresh._filled([row[1] for row in rows]) & _harmless(fresh, rows))
+            for row, allowed in zip(list(rows), _unpack(words), strict=True):
+                tokens = allowed.nonzero().flatten()
+                token = int(tokens[torch.randint(len(tokens), (1,), generator=chosen)])
+                assert all(matcher.accept(token) for matcher in row)
+            rows = [row for row in rows if not row[0].finished]
+
+
+def _harmless(grammars: Grammars, rows: list[tuple[Matcher, Matcher]]) -> torch.Tensor:
+    every = torch.full_like(grammars._not_high, -1)
+    return torch.stack([grammars._not_high if row[1].may_be_surrogate else every for row in rows])
+
+
+def test_only_strings_whose_length_decides_are_counted() -> None:
+    assert bounded_strings(ALTERNATIVES) == {"id"}
+    assert bounded_strings(DELTAS) == {"text"}
+    assert bounded_strings(REFLECTOR_JSON) == {"diagnosis", "lesson", "helpful", "harmful"}
+    assert bounded_strings(CURATOR_JSON) == {"section", "text", "id", "ids"}
+
+
+def test_a_place_that_a_reply_has_been_at_is_not_asked_for_again(
+    grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    fill = grammars._filled
+    monkeypatch.setattr(
+        grammars, "_filled", lambda matchers: (asked.append(len(matchers)), fill(matchers))[1]
+    )
+
+    def walk(text: str, rows: int) -> None:
+        matchers = [grammars.matcher(REFLECTOR_JSON, [END]) for _ in range(rows)]
+        for token in tiny_tokenizer()(text, add_special_tokens=False).input_ids:
+            grammars._allowed(matchers)
+            assert all(matcher.accept(token) for matcher in matchers)
+
+    walk('{"diagnosis":"abcd","lesson":"abcdefgh ijkl', 4)
+    assert set(asked) == {1}  # four rows at one place are one question
+    asked.clear()
+    walk('{"diagnosis":"wxyz","lesson":"ponmlkji hgfe', 2)
+    assert sum(asked) < 5  # other words of the same length: at most where their tokens are cut otherwise
 
 
 def test_bits_pack_in_the_order_of_the_tokens() -> None:

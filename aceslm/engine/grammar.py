@@ -21,9 +21,14 @@ from typing import Any
 import torch
 
 from aceslm.engine.devices import available_cores
+from aceslm.engine.places import Place, bounded_strings
 from aceslm.engine.schema import check_bounded
 from aceslm.errors import EngineError
 
+# the allowed tokens of a place in a schema, one bit a token
+Known = dict[str, torch.Tensor]
+
+_KEPT_PLACES = 4096  # of a schema; 6 kB each with 49,152 tokens
 _KEPT_SCHEMAS = 64  # one takes about 2 MB per 100 characters of strings
 _SURROGATE = re.compile(rb"\xed[\xa0-\xbf]")
 _CONTROL = re.compile(rb"[\x00-\x1f]")
@@ -32,16 +37,25 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 class Matcher:
     """Follows one reply through its grammar."""
 
-    def __init__(self, inner: Any, surrogate_starts: frozenset[int]) -> None:
+    def __init__(self, inner: Any, texts: Sequence[bytes], known: Known, place: Place) -> None:
         self._inner = inner
-        self._surrogate_starts = surrogate_starts
+        self._texts = texts
+        self._place = place
+        self.known = known
         self.may_be_surrogate = False
+
+    @property
+    def place(self) -> str | None:
+        """Where the reply stands, as a key of `known`; None where that is not known."""
+        return self._place.key
 
     def accept(self, token: int) -> bool:
         """Take the chosen token; False (and no change) if the grammar does not allow it here."""
         if self.finished or not self._inner.accept_token(token):
             return False
-        self.may_be_surrogate = token in self._surrogate_starts
+        text = self._texts[token]
+        self.may_be_surrogate = text.endswith(b"\xed")
+        self._place.take(text)
         return True
 
     @property
@@ -61,21 +75,20 @@ class Grammars:
     def __init__(self, tokenizer: Any, vocab_size: int) -> None:
         xgrammar = _xgrammar()
         self._vocab_size = vocab_size
-        texts = _texts(xgrammar, tokenizer, vocab_size)
+        self._texts = _texts(xgrammar, tokenizer, vocab_size)
         info = xgrammar.TokenizerInfo(
-            texts, vocab_type=xgrammar.VocabType.RAW, vocab_size=vocab_size, stop_token_ids=[]
+            self._texts, vocab_type=xgrammar.VocabType.RAW, vocab_size=vocab_size, stop_token_ids=[]
         )
         cores = available_cores()
         # With its own cache on, 0.2.8 fails on a schema that has two different patterns.
         self._compiler = xgrammar.GrammarCompiler(info, max_threads=cores, cache_enabled=False)
         self._compiled: dict[str, Any] = {}
+        self._strings: dict[str, frozenset[str]] = {}
+        self._known: dict[tuple[str, tuple[int, ...]], Known] = {}
         self._filler = xgrammar.BatchGrammarMatcher(max_threads=cores)
         # UTF-8 has no surrogates (RFC 3629), but xgrammar 0.2.8 takes their bytes; decoded, each would become
         # three replacement characters. ED is harmless unless A0 to BF follows.
-        self._surrogate_starts = frozenset(
-            token for token, text in enumerate(texts) if text.endswith(b"\xed")
-        )
-        high = torch.tensor([text[:1] >= b"\xa0" for text in texts])
+        high = torch.tensor([text[:1] >= b"\xa0" for text in self._texts])
         self._not_high = _pack(~high)
 
     def matcher(self, json_schema: str, end_tokens: Sequence[int]) -> Matcher:
@@ -95,14 +108,17 @@ class Grammars:
         inner = xgrammar.GrammarMatcher(
             compiled, override_stop_tokens=ends or None, terminate_without_stop_token=not ends
         )
-        return Matcher(inner, self._surrogate_starts)
+        known = self._known.setdefault((json_schema, tuple(ends)), {})
+        return Matcher(inner, self._texts, known, Place(self._strings[json_schema]))
 
     def _compile(self, json_schema: str) -> Any:
         """Return a schema's compiled grammar, kept since its first use."""
         if json_schema not in self._compiled:
             check_bounded(json_schema)
             if len(self._compiled) >= _KEPT_SCHEMAS:
-                self._compiled.pop(next(iter(self._compiled)))
+                oldest = next(iter(self._compiled))
+                del self._compiled[oldest], self._strings[oldest]
+                self._known = {key: known for key, known in self._known.items() if key[0] != oldest}
             try:
                 self._compiled[json_schema] = self._compiler.compile_json_schema(
                     json_schema, any_whitespace=False, separators=(",", ":")
@@ -110,6 +126,7 @@ class Grammars:
             except RuntimeError as error:
                 reason = re.sub(r"^\[.*?\] \S+: ", "", str(error)).strip().splitlines()[0]
                 raise EngineError(f"JSON schema: {reason}") from None
+            self._strings[json_schema] = bounded_strings(json_schema)
         return self._compiled[json_schema]
 
     def mask(self, logits: torch.Tensor, matchers: Sequence[Matcher | None]) -> torch.Tensor:
@@ -144,11 +161,40 @@ class Grammars:
 
     def _allowed(self, matchers: Sequence[Matcher]) -> torch.Tensor:
         """Return (matchers, vocabulary / 32) words, one bit a token."""
+        places = [matcher.place for matcher in matchers]
+        self._find(matchers, places)
         bits = torch.empty((len(matchers), len(self._not_high)), dtype=torch.int32)
-        self._filler.batch_fill_next_token_bitmask([matcher._inner for matcher in matchers], bits)
+        unknown = []
+        for row, (matcher, place) in enumerate(zip(matchers, places, strict=True)):
+            if place is None:
+                unknown.append(row)
+            else:
+                bits[row] = matcher.known[place]
+        for matcher in matchers:
+            while len(matcher.known) > _KEPT_PLACES:
+                del matcher.known[next(iter(matcher.known))]
+        if unknown:
+            bits[unknown] = self._filled([matchers[row] for row in unknown])
         for row, matcher in enumerate(matchers):
             if matcher.may_be_surrogate:
                 bits[row] &= self._not_high
+        return bits
+
+    def _find(self, matchers: Sequence[Matcher], places: Sequence[str | None]) -> None:
+        """Ask the grammar about each place that no reply has been at before."""
+        new = {
+            (id(matcher.known), place): matcher
+            for matcher, place in zip(matchers, places, strict=True)
+            if place is not None and place not in matcher.known
+        }
+        if not new:
+            return
+        for ((_, place), matcher), words in zip(new.items(), self._filled(list(new.values())), strict=True):
+            matcher.known[place] = words.clone()
+
+    def _filled(self, matchers: Sequence[Matcher]) -> torch.Tensor:
+        bits = torch.empty((len(matchers), len(self._not_high)), dtype=torch.int32)
+        self._filler.batch_fill_next_token_bitmask([matcher._inner for matcher in matchers], bits)
         return bits
 
 
