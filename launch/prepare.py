@@ -77,6 +77,11 @@ def prepare(
         UsageError: an unknown name, a bad task file, a mode that does not fit.
         ModelUnavailable: a hub model without a known revision.
     """
+    if (one := grid.primary) and (one.task not in grid.tasks or one.mode not in grid.modes):
+        raise ConfigError(
+            f"primary: '{one.mode}' on '{one.task}' is not among this submission's tasks and modes: run the "
+            "whole grid, or add --set primary=null"
+        )
     tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
     tasks = tuple(after(task, grid.skip) for task in tasks) if grid.skip else tasks
     models = [_model(name, grid, trust_remote_code) for name in grid.models]

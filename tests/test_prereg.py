@@ -12,7 +12,7 @@ from aceslm.config import GridConfig
 from aceslm.errors import ConfigError
 from aceslm.paths import RunPaths
 from aceslm.prereg import primary_outcome, read_declaration
-from launch.prepare import Prepared, prepare, write_run
+from launch.prepare import Prepared, narrow, prepare, write_run
 from launch.submit import Launch, launch_missing
 from launch.verbs.results import merge_and_show
 
@@ -87,6 +87,12 @@ def test_skipped_samples_are_left_out_with_the_rest_of_their_context(tmp_path: P
     known = read_declaration(made.paths)
     assert known is not None
     assert (known.num_samples, known.scored_before) == (4, {})
+
+
+def test_a_submission_without_the_declared_task_says_how_to_go_on(tmp_path: Path) -> None:
+    grid = prepared(tmp_path, **primary(tmp_path)).grid
+    with pytest.raises(ConfigError, match="run the whole grid, or add --set primary=null"):
+        prepare(narrow(grid, modes=["scaffold"]), tmp_path / "results")
 
 
 def test_skipping_everything_says_how_many_samples_there_are(tmp_path: Path) -> None:

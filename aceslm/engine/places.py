@@ -43,7 +43,7 @@ def _values(schema: Any, name: str) -> Iterator[tuple[str, str]]:
         return
     if not isinstance(schema, dict):
         return
-    inner = [schema[key] for key in ("anyOf", "oneOf", "items") if key in schema]
+    inner = [schema[key] for key in ("anyOf", "oneOf", "items", "prefixItems") if key in schema]
     for one in inner:
         yield from _values(one, name)
     for property_name, value in schema.get("properties", {}).items():
