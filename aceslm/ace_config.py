@@ -27,6 +27,7 @@ class AceConfig(BaseModel):
         prune_unused_rounds: bullets without credit for so many rounds go; null keeps them. Credit comes by
             citation or retrieval: without either every bullet would go.
         retrieve_top_k: bullets ranked by the question, behind the shared playbook; 0 is off.
+        exemplars: most questions answered rightly before that are shown with one like them; 0 is off.
         gate: accept a version only by a paired comparison on the `validate` split, else roll back.
         gate_threshold: accept when gains - losses >= this times sqrt(gains + losses); 0: "does not lose".
         gate_samples: about how many validation samples one comparison asks (whole contexts, redrawn);
@@ -57,6 +58,7 @@ class AceConfig(BaseModel):
     dedup_similarity: float = Field(default=0.9, ge=0.5, le=1.0)
     prune_unused_rounds: int | None = Field(default=None, ge=1, le=100_000)
     retrieve_top_k: int = Field(default=0, ge=0, le=50)
+    exemplars: int = Field(default=0, ge=0, le=32)
     gate: bool = False
     gate_threshold: float = Field(default=1.28, ge=0.0, le=5.0)
     gate_samples: int = Field(default=70, ge=1, le=100_000)
@@ -74,4 +76,6 @@ class AceConfig(BaseModel):
             )
         if not self.labels and self.reflect == "wrong":
             raise ValueError("reflect 'wrong' needs gold answers: with labels false say reflect: all")
+        if not self.labels and self.exemplars:
+            raise ValueError("exemplars are answers found right: with labels false say exemplars: 0")
         return self

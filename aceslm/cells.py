@@ -163,7 +163,7 @@ def _carriers(point: _Point, task: GridTask, mode: str, tasks: Sequence[GridTask
         "donor": donor.cell_id if donor else "",
         "initial_playbook": given if adaptation is None else "",
     }
-    identity = {**carried, "retrieve_top_k": point.ace.retrieve_top_k}
+    identity = {**carried, "retrieve_top_k": point.ace.retrieve_top_k, "exemplars": point.ace.exemplars}
     yield _cell(point, task.scored, mode, {"playbook": identity}, **carried)
 
 

@@ -37,6 +37,7 @@ EVOLUTION_HEADERS = (
     "evolution",
     "seed",
     "bullets",
+    "exemplars",
     "tokens",
     "churn",
     "survival",
@@ -74,6 +75,7 @@ class Figures:
     version: int
     bullets: int
     quarantined: int
+    exemplars: int
     tokens: int
     churn: float
     survival: float
@@ -106,6 +108,7 @@ def evolution_rows(found: Sequence[Figures]) -> list[list[str]]:
             " ".join(filter(None, [one.task_name, one.variant, "(adapt)" if one.split == "adapt" else ""])),
             str(one.seed),
             f"{one.bullets}" + (f" (+{one.quarantined} refused)" if one.quarantined else ""),
+            str(one.exemplars),
             f"{one.tokens:,}",
             f"{one.churn:.2f}",
             f"{one.survival:.2f}",
@@ -142,6 +145,7 @@ def _figures(paths: RunPaths, plans: Sequence[Plan], cell: Cell, journal: Journa
         version=playbook.version,
         bullets=len(playbook.shown),
         quarantined=len(playbook.quarantined),
+        exemplars=len(playbook.exemplars),
         tokens=journal.steps()[-1].tokens,
         churn=fmean([change.churn for change in changes]) if changes else 0.0,
         survival=fmean([change.survival for change in changes]) if changes else 1.0,

@@ -33,17 +33,22 @@ class Work:
     story: NoStory = NO_STORY
 
 
-def prompt_for(cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "") -> Prompt:
+def prompt_for(
+    cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "", exemplars: str = ""
+) -> Prompt:
     """Build the prompt of one unit. It never holds the gold answer.
 
     Args:
         playbook: the rendered playbook; the baseline has none.
         retrieved: bullets ranked by this question.
+        exemplars: solved questions like this one.
     """
     limit = cell.generation.max_new_tokens or task_types.DEFAULT_MAX_NEW_TOKENS[sample.answer_type]
     return Prompt(
         request_id=digest(unit.unit_id, "generator", 0, 0),
-        messages=task_types.build_messages(sample, None if cell.mode == "baseline" else playbook, retrieved),
+        messages=task_types.build_messages(
+            sample, None if cell.mode == "baseline" else playbook, retrieved, exemplars
+        ),
         max_new_tokens=limit,
         stop=cell.generation.stop,
     )

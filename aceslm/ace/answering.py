@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aceslm.ace.asking import GENERATOR, VALIDATION, Answer, Call, Evolution, call_of
+from aceslm.ace.exemplars import ExemplarIndex, render_exemplars
 from aceslm.ace.playbook import Playbook, render_bullets
 from aceslm.ace.retrieval import BulletIndex
 from aceslm.ace.roles import citations, used_bullets
@@ -26,10 +27,12 @@ def generator_prompts(
     """Return prompt and retrieved bullet ids of each unit: the prompt builder of every mode."""
     text = playbook.render()
     index = BulletIndex(playbook.shown) if ace.retrieve_top_k else None
+    exemplars = ExemplarIndex(playbook.exemplars if ace.exemplars else ())
     found = []
     for unit, sample in work:
         bullets = index.top_k(sample.question, ace.retrieve_top_k) if index else ()
-        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets))
+        nearest = render_exemplars(exemplars.nearest(sample.question, ace.exemplars))
+        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets), nearest)
         found.append((prompt, tuple(bullet.bullet_id for bullet in bullets)))
     return found
 
@@ -91,3 +94,8 @@ def is_correct(sample: Sample, completion: Completion) -> bool:
     """Say whether an answer counts as right; one that failed or cannot be read does not."""
     verdict = judge(sample, completion.text)
     return completion.error is None and verdict.parsed and bool(verdict.correct)
+
+
+def answer_read(sample: Sample, completion: Completion) -> str:
+    """Return what the parser read in an answer; "" where it read nothing."""
+    return judge(sample, completion.text).pred or ""

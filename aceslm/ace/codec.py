@@ -3,10 +3,11 @@
     save(path, playbook)
     playbook = load(path)
 
-The first line holds version, next number, digest and schema; each further line is a bullet. A file edited by
-hand loads once the `digest` is taken out of its header. Files of the first prototype load too: no header,
-entries with `id domain text success_count failure_count created_at last_used_at`, later also `helpful_count
-harmful_count` (which then count). Their clock times have no counterpart in rounds: both rounds are 0.
+The first line holds version, next number, digest and schema; each further line is a bullet, or behind all
+bullets an exemplar (`question answer source_unit created`). A file edited by hand loads once the `digest` is
+taken out of its header. Files of the first prototype load too: no header, entries with `id domain text
+success_count failure_count created_at last_used_at`, later also `helpful_count harmful_count` (which then
+count). Their clock times have no counterpart in rounds: both rounds are 0.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace.playbook import DEFAULT_SECTION, Bullet, Playbook, tidy
+from aceslm.ace.playbook import DEFAULT_SECTION, Bullet, Exemplar, Playbook, tidy
 from aceslm.errors import DataError
 from aceslm.store import replacing
 
@@ -26,6 +27,7 @@ FORMAT = "aceslm-playbook"
 SCHEMA = 1
 
 _FIELDS = {field.name: field.type for field in fields(Bullet)}
+_EXEMPLAR_FIELDS = tuple(field.name for field in fields(Exemplar))
 _COUNTERS = ("helpful", "harmful", "created", "last_used")
 
 
@@ -38,7 +40,7 @@ def dumps(playbook: Playbook) -> str:
         "next_number": playbook.next_number,
         "digest": playbook.digest,
     }
-    lines = [header, *(asdict(bullet) for bullet in playbook.bullets)]
+    lines = [header, *map(asdict, playbook.bullets), *map(asdict, playbook.exemplars)]
     return "".join(json.dumps(line, ensure_ascii=True) + "\n" for line in lines)
 
 
@@ -56,13 +58,17 @@ def loads(text: str, where: str) -> Playbook:
         raise DataError(f'{where}:1: no header line; a playbook starts with {{"format": "{FORMAT}", ...}}')
     header = _checked_header(values[0][1], f"{where}:{values[0][0]}")
     bullets: list[Bullet] = []
+    exemplars: list[Exemplar] = []
     for number, value in values[1:]:
+        if "question" in value:
+            exemplars.append(_exemplar(value, f"{where}:{number}"))
+            continue
         bullet = _bullet(value, f"{where}:{number}")
         if bullets and bullet.number <= bullets[-1].number:
             raise DataError(f"{where}:{number}: {bullet.bullet_id} stands after {bullets[-1].bullet_id}")
         bullets.append(bullet)
     try:
-        playbook = Playbook(header["version"], tuple(bullets), header["next_number"])
+        playbook = Playbook(header["version"], tuple(bullets), header["next_number"], tuple(exemplars))
     except ValueError as error:
         raise DataError(f"{where}:{values[0][0]}: {error}") from None
     if header.get("digest", playbook.digest) != playbook.digest:
@@ -129,6 +135,23 @@ def _bullet(value: Mapping[str, Any], where: str) -> Bullet:
         raise DataError(f"{where}: key 'source_units': expected a list of texts, found {units!r}")
     try:
         return Bullet(**{**value, "source_units": tuple(units)})
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _exemplar(value: Mapping[str, Any], where: str) -> Exemplar:
+    if set(value) != set(_EXEMPLAR_FIELDS):
+        odd = ", ".join(sorted(set(value) ^ set(_EXEMPLAR_FIELDS)))
+        raise DataError(
+            f"{where}: an exemplar has the keys {', '.join(_EXEMPLAR_FIELDS)}; missing or unknown: {odd}"
+        )
+    for key in ("question", "answer", "source_unit"):
+        if not isinstance(value[key], str):
+            raise DataError(f"{where}: key '{key}': expected text, found {value[key]!r}")
+    if not _is_count(value["created"]):
+        raise DataError(f"{where}: key 'created': expected a whole number, found {value['created']!r}")
+    try:
+        return Exemplar(**value)
     except ValueError as error:
         raise DataError(f"{where}: {error}") from None
 

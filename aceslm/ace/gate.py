@@ -133,7 +133,8 @@ def settle(before: Playbook, candidate: Playbook, *, accepted: bool) -> Playbook
     """Return the playbook after the gate's decision; the version is the candidate's.
 
     Accepted: its candidate bullets become active. Refused: the bullets of `before` stand as they were, and
-    the candidate's new bullets are quarantined: neither lesson nor id comes again.
+    the candidate's new bullets are quarantined: neither lesson nor id comes again. Its new
+    exemplars go until their questions are answered rightly again.
     """
     if accepted:
         bullets = [
@@ -143,7 +144,7 @@ def settle(before: Playbook, candidate: Playbook, *, accepted: bool) -> Playbook
         return candidate.with_bullets(bullets)
     new = [bullet for bullet in candidate.bullets if bullet.number >= before.next_number]
     quarantined = [replace(bullet, status=QUARANTINED) for bullet in new]
-    return candidate.with_bullets([*before.bullets, *quarantined])
+    return candidate.with_bullets([*before.bullets, *quarantined]).with_exemplars(before.exemplars)
 
 
 def draw_minibatch(

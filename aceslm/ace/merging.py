@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aceslm.ace.playbook import STATUSES, Bullet, Playbook
+from aceslm.ace.exemplars import joined
+from aceslm.ace.playbook import STATUSES, Bullet, Exemplar, Playbook
 from aceslm.ace.upkeep import DEFAULT_SIMILARITY, Kept, Similarity, dedup
 
 
@@ -28,6 +29,7 @@ def merge_workers(
     whose worker gathered more evidence for the bullet wins. A bullet that one worker dropped goes, unless
     another worker found it more helpful than harmful. New bullets get new numbers beyond those of all workers
     (an id never names two lessons, not even between workers); the same lesson of several becomes one.
+    Exemplars are united; of two to one question the older stays.
 
     Args:
         threshold, similarity: as for `upkeep.dedup`, which is applied to the union.
@@ -48,7 +50,13 @@ def merge_workers(
     )
     first = max(worker.next_number for worker in workers)
     new = [replace(bullet, bullet_id=f"b{number}") for number, bullet in enumerate(found, start=first)]
-    union = Playbook(max(worker.version for worker in workers), (*old, *new), first + len(new))
+    exemplars = sorted({one for worker in workers for one in worker.exemplars}, key=_exemplar_order)
+    union = Playbook(
+        version=max(worker.version for worker in workers),
+        bullets=(*old, *new),
+        next_number=first + len(new),
+        exemplars=joined(base.exemplars, exemplars),
+    )
     return dedup(union, threshold=threshold, similarity=similarity)
 
 
@@ -71,6 +79,10 @@ def _merged_bullet(bullet: Bullet, workers: Sequence[Playbook]) -> Bullet | None
         source_units=tuple(sorted({unit for version in present for unit in version.source_units})),
         status=max((version.status for version in present), key=STATUSES.index),
     )
+
+
+def _exemplar_order(exemplar: Exemplar) -> tuple[int, str]:
+    return exemplar.created, exemplar.source_unit
 
 
 def _content(bullet: Bullet) -> tuple[object, ...]:

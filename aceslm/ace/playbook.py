@@ -78,12 +78,34 @@ class Bullet:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """A solved question and the answer that was right; `created` is a round number."""
+
+    question: str
+    answer: str
+    source_unit: str
+    created: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("question", "answer"):
+            value = getattr(self, name)
+            if not value or value != tidy(value):
+                raise ValueError(f"the {name} of an exemplar is not one tidy line of text: {value!r}")
+        if self.created < 0:
+            raise ValueError(f"the round of an exemplar is negative: {self.created}")
+
+
+@dataclass(frozen=True, slots=True)
 class Playbook:
-    """Bullets in the order of their numbers. `next_number` is larger than every number ever given."""
+    """Bullets in the order of their numbers. `next_number` is larger than every number ever given.
+
+    `exemplars` (`aceslm.ace.exemplars`) are no bullets: they never stand in the shared text.
+    """
 
     version: int = 0
     bullets: tuple[Bullet, ...] = ()
     next_number: int = 1
+    exemplars: tuple[Exemplar, ...] = ()
 
     def __post_init__(self) -> None:
         numbers = [bullet.number for bullet in self.bullets]
@@ -107,8 +129,9 @@ class Playbook:
 
     @property
     def digest(self) -> str:
-        """Digest of the content: bullets and next number; the version does not count."""
-        return digest([asdict(bullet) for bullet in self.bullets], self.next_number)
+        """Digest of the content: bullets, next number, exemplars; the version does not count."""
+        bullets = [asdict(bullet) for bullet in self.bullets]
+        return digest(bullets, self.next_number, [asdict(exemplar) for exemplar in self.exemplars])
 
     def get(self, bullet_id: str) -> Bullet | None:
         return next((bullet for bullet in self.bullets if bullet.bullet_id == bullet_id), None)
@@ -133,6 +156,10 @@ class Playbook:
     def with_bullets(self, bullets: Iterable[Bullet]) -> Playbook:
         """Return the same version with other bullets."""
         return replace(self, bullets=tuple(sorted(bullets, key=lambda bullet: bullet.number)))
+
+    def with_exemplars(self, exemplars: Iterable[Exemplar]) -> Playbook:
+        """Return the same version with other exemplars."""
+        return replace(self, exemplars=tuple(exemplars))
 
     def advanced(self) -> Playbook:
         """Return the next version: what a round commits."""

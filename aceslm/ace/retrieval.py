@@ -10,7 +10,7 @@ gold answer comes near it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aceslm.ace.playbook import Bullet
 
@@ -21,12 +21,11 @@ _STOP_WORDS = frozenset(
 _DECIMALS = 5  # scores are float32 sums
 
 
-class BulletIndex:
-    """BM25 (Lucene's variant) of the bullets of one playbook version."""
+class Ranking:
+    """BM25 (Lucene's variant) over texts."""
 
-    def __init__(self, bullets: Iterable[Bullet]) -> None:
-        self._bullets = tuple(sorted(bullets, key=lambda bullet: bullet.number))
-        documents = [_words(f"{bullet.section} {bullet.text}") for bullet in self._bullets]
+    def __init__(self, texts: Sequence[str]) -> None:
+        documents = [_words(text) for text in texts]
         self._scorer = None
         if any(documents):
             import bm25s
@@ -34,14 +33,25 @@ class BulletIndex:
             self._scorer = bm25s.BM25()
             self._scorer.index(documents, show_progress=False)
 
+    def ranked(self, question: str) -> list[int]:
+        """Return the positions of the texts that share a word with the question, best first."""
+        words = _words(question)
+        if self._scorer is None or not words:
+            return []
+        scores = [round(float(score), _DECIMALS) for score in self._scorer.get_scores(words)]
+        return sorted((n for n, score in enumerate(scores) if score > 0), key=lambda n: (-scores[n], n))
+
+
+class BulletIndex:
+    """Ranks the bullets of one playbook version by a question."""
+
+    def __init__(self, bullets: Iterable[Bullet]) -> None:
+        self._bullets = tuple(sorted(bullets, key=lambda bullet: bullet.number))
+        self._ranking = Ranking([f"{bullet.section} {bullet.text}" for bullet in self._bullets])
+
     def top_k(self, question: str, k: int) -> tuple[Bullet, ...]:
         """Return at most `k` bullets that share a word with the question, best first; ties: older first."""
-        words = _words(question)
-        if self._scorer is None or not words or k < 1:
-            return ()
-        scores = [round(float(score), _DECIMALS) for score in self._scorer.get_scores(words)]
-        ranked = sorted(range(len(scores)), key=lambda n: (-scores[n], self._bullets[n].number))
-        return tuple(self._bullets[n] for n in ranked[:k] if scores[n] > 0)
+        return tuple(self._bullets[n] for n in self._ranking.ranked(question)[: max(0, k)])
 
 
 def _words(text: str) -> list[str]:

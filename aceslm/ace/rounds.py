@@ -15,10 +15,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from aceslm.ace.answering import answer
+from aceslm.ace.answering import answer, answer_read
 from aceslm.ace.asking import REFLECTOR, ROLES, Answer, Call, Evolution, Lesson, Played, call_of
 from aceslm.ace.curating import curated, kept_small
 from aceslm.ace.deltas import Tag, apply
+from aceslm.ace.exemplars import joined, solved
 from aceslm.ace.leakage import GoldIndex
 from aceslm.ace.parsing import parse_reflection
 from aceslm.ace.playbook import Playbook
@@ -83,7 +84,7 @@ def play_round(
     for one in answers:
         correct = one.correct if labels else None
         tags += credit(one.used, correct=correct, cited=one.cited, reflection=one.reflection)
-    grown = apply(playbook, tags, round_number=number).playbook
+    grown = _with_solved(evolution, apply(playbook, tags, round_number=number).playbook, answers)
     lessons = (*pending, *(Lesson(a.unit.unit_id, a.reflection.lesson) for a in answers if a.reflection))
     if not curate:
         kept = kept_small(evolution, grown)
@@ -92,6 +93,19 @@ def play_round(
     made = curated(evolution, grown, lessons, work[0][0].epoch, GoldIndex.of(known), role_s)
     calls += made.calls
     return Played(made.playbook.advanced(), role_s, answers, (), tuple(calls), made.trial)
+
+
+def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Answer]) -> Playbook:
+    """Return the playbook with the round's right answers as exemplars, where the grid asks for them."""
+    if not evolution.ace.exemplars:
+        return playbook
+    number = playbook.version + 1
+    found = (
+        solved(one.unit.unit_id, one.sample.question, answer_read(one.sample, one.completion), number)
+        for one in answers
+        if one.correct
+    )
+    return playbook.with_exemplars(joined(playbook.exemplars, filter(None, found)))
 
 
 def _reflect(

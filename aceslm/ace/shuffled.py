@@ -5,7 +5,7 @@
     ace_placebo    permuted_golds(adapt_samples, seed)   what the Reflector sees: golds of other samples
 
 A control keeps the ids and the number of bullets of the playbook that it stands in for, so that length and
-layout of the prompt are the same.
+layout of the prompt are the same. Exemplars: `ace_shuffled` has its donor's, `ace_neutral` none.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def length_matched(target: Playbook, donor: Playbook, count_tokens: CountTokens)
     """
     lent = donor.shown or donor.bullets
     if not lent:
-        return _control(target, (), count_tokens)
+        return _control(target.with_exemplars(donor.exemplars), (), count_tokens)
     lengths = {bullet.bullet_id: count_tokens(bullet.text) for bullet in lent}
     unused: list[Bullet] = []
     bullets = []
@@ -58,7 +58,7 @@ def length_matched(target: Playbook, donor: Playbook, count_tokens: CountTokens)
         taken = min(unused, key=lambda one: (abs(lengths[one.bullet_id] - wanted), one.number))
         unused.remove(taken)
         bullets.append(_stand_in(bullet, taken.section, taken.text))
-    return _control(target, bullets, count_tokens)
+    return _control(target.with_exemplars(donor.exemplars), bullets, count_tokens)
 
 
 def neutral(target: Playbook, count_tokens: CountTokens) -> Control:
@@ -74,7 +74,7 @@ def neutral(target: Playbook, count_tokens: CountTokens) -> Control:
             text = f"{text} {words[position_in_words % len(words)]}"
             position_in_words += 1
         bullets.append(_stand_in(bullet, "notes", text))
-    return _control(target, bullets, count_tokens)
+    return _control(target.with_exemplars(()), bullets, count_tokens)
 
 
 def permuted_golds(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:

@@ -152,8 +152,8 @@ def _outcomes(
     role_s: dict[str, float],
 ) -> tuple[list[dict[str, bool]], int]:
     """Return each playbook's outcomes and the number of answers asked for; equal texts are asked once."""
-    texts = [playbook.render() for playbook in playbooks]
-    known: dict[str, dict[str, bool]] = {}
+    texts = [(playbook.render(), *playbook.exemplars) for playbook in playbooks]
+    known: dict[tuple[object, ...], dict[str, bool]] = {}
     if set(texts) == {texts[0]}:  # nothing to compare: nothing is asked
         known[texts[0]] = {sample.sample_id: False for sample in samples}
         return [known[text] for text in texts], 0

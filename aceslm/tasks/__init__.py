@@ -42,18 +42,22 @@ DEFAULT_MAX_NEW_TOKENS: Mapping[str, int] = {name: kind.max_new_tokens for name,
 
 _PLAYBOOK_HEAD = "Playbook of lessons from earlier questions:"
 _EMPTY_PLAYBOOK = "(no lessons yet)"
+_EXEMPLARS_HEAD = "Questions about other texts, answered rightly:"
 _PLAYBOOK_TAIL = "Use the lessons of the playbook that apply to the question."
 
 
-def build_messages(sample: Sample, playbook: str | None, retrieved: str = "") -> tuple[Message, ...]:
+def build_messages(
+    sample: Sample, playbook: str | None, retrieved: str = "", exemplars: str = ""
+) -> tuple[Message, ...]:
     """Build the prompt of one sample. The gold answer never enters it.
 
     The order is what makes the prefix shareable: playbook (byte-identical for all questions), context
-    (identical for the questions of one table), retrieved bullets, question, format sentence.
+    (identical for the questions of one table), retrieved bullets, exemplars, question, format sentence.
 
     Args:
         playbook: None for the baseline prompt; a text for the ACE prompt, "" being the empty playbook.
         retrieved: bullets ranked by this question; they stand behind the shared part.
+        exemplars: solved questions like this one; they stand there too.
     """
     kind = ANSWER_TYPES[sample.answer_type]
     blocks = []
@@ -63,6 +67,8 @@ def build_messages(sample: Sample, playbook: str | None, retrieved: str = "") ->
         blocks.append(f"Context:\n{sample.context}")
     if retrieved:
         blocks.append(f"Lessons for this question:\n{retrieved}")
+    if exemplars:
+        blocks.append(f"{_EXEMPLARS_HEAD}\n{exemplars}")
     blocks.append(f"{kind.question_block(sample)}\n{kind.instruction}")
     return (Message("user", "\n\n".join(blocks)),)
 

@@ -20,7 +20,7 @@ PlaybookArgument = Annotated[
 
 
 def show(playbook: PlaybookArgument, json_: JsonOption = False) -> None:
-    """Show the bullets of one playbook with their counters."""
+    """Show the bullets of one playbook with their counters, and its exemplars."""
     from dataclasses import asdict
 
     from aceslm.ace import codec
@@ -29,11 +29,16 @@ def show(playbook: PlaybookArgument, json_: JsonOption = False) -> None:
     loaded = codec.load(playbook)
     if json_:
         facts = {"version": loaded.version, "next_number": loaded.next_number, "digest": loaded.digest}
-        print_json({**facts, "bullets": [asdict(bullet) for bullet in loaded.bullets]})
+        bullets, exemplars = map(asdict, loaded.bullets), map(asdict, loaded.exemplars)
+        print_json({**facts, "bullets": list(bullets), "exemplars": list(exemplars)})
         return
     headers = ["id", "section", "lesson", "status", "helpful", "harmful", "created", "last used"]
     print_table(f"{playbook}: version {loaded.version}", headers, [_row(one) for one in loaded.bullets], 4)
-    say(f"{len(loaded.bullets)} bullets, {len(loaded.quarantined)} quarantined; digest {loaded.digest}")
+    if loaded.exemplars:
+        rows = [[one.question, one.answer, str(one.created)] for one in loaded.exemplars]
+        print_table("exemplars", ["question", "answer", "created"], rows, 1)
+    counts = f"{len(loaded.bullets)} bullets, {len(loaded.quarantined)} quarantined"
+    say(f"{counts}, {len(loaded.exemplars)} exemplars; digest {loaded.digest}")
 
 
 def diff(
@@ -148,6 +153,7 @@ def _stats(paths: Sequence[Path], unit: str, count: Callable[[str], int]) -> lis
                 "version": playbook.version,
                 "bullets": found.num_bullets,
                 "quarantined": found.num_quarantined,
+                "exemplars": len(playbook.exemplars),
                 unit: found.tokens,
                 "added": change.added if change else None,
                 "removed": change.removed if change else None,

@@ -107,7 +107,7 @@ def show_evolutions(paths: RunPaths) -> None:
     from launch.console import print_table
 
     if found := read_evolutions(paths):
-        print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=12)
+        print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=13)
 
 
 def show_primary(paths: RunPaths) -> None:
