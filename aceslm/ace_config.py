@@ -36,6 +36,8 @@ class AceConfig(BaseModel):
         candidate_temperature: temperature of the Curator for candidates where the cell itself is greedy.
         workers: array tasks that evolve in parallel for an epoch and are merged; 1 is sequential.
         constrained: decode Reflector and Curator under their JSON schemas; false: the tolerant parser.
+        held_out: `last`: `ace_frozen` answers behind the playbook the adaptation ended with; `each`: also
+            behind the one of each epoch before (the held-out curve).
         shuffled_from: task whose playbook `ace_shuffled` takes; null is the next task of the grid.
     """
 
@@ -66,6 +68,7 @@ class AceConfig(BaseModel):
     candidate_temperature: float = Field(default=0.8, gt=0.0, le=5.0)
     workers: int = Field(default=1, ge=1, le=1000)
     constrained: bool = True
+    held_out: Literal["last", "each"] = "last"
     shuffled_from: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")

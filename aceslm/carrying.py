@@ -55,7 +55,7 @@ def find_sources(paths: RunPaths, plan: Plan, cell: Cell) -> Sources | None:
         return None
     donor = _final(paths, plan, cell.donor) if cell.donor else None
     if cell.adaptation:
-        return Sources(_final(paths, plan, cell.adaptation), donor)
+        return Sources(_final(paths, plan, cell.adaptation, cell.adaptation_epoch), donor)
     return Sources(codec.load(paths.initial_playbook(cell.initial_playbook)), donor)
 
 
@@ -86,8 +86,9 @@ def bullets_used(playbook: Playbook, asked: Asked, reply: str) -> tuple[str, ...
     return used_bullets(shown, cited=citations(reply, playbook), retrieved=asked.retrieved)
 
 
-def _final(paths: RunPaths, plan: Plan, cell_id: str) -> Playbook:
-    playbook = final_playbook(paths, plan.cell(cell_id))
+def _final(paths: RunPaths, plan: Plan, cell_id: str, epoch: int = 0) -> Playbook:
+    """Return what an ended evolution ended with; with `epoch` what that epoch (from 1) ended with."""
+    playbook = final_playbook(paths, plan.cell(cell_id), epoch)
     if playbook is None:
         raise UpstreamMissing(f"the playbook of {cell_id} has not ended evolving: aceslm retry {paths.root}")
     return playbook

@@ -24,7 +24,7 @@ from aceslm.records import Cell, ModelSpec, TaskTable
 
 # What `ace:` says about files, names and sizes stands in an identity by what it stands for.
 _BY_CONTENT = frozenset(
-    {"playbook", "frozen_playbook", "reflector_model", "curator_model", "shuffled_from"}
+    {"playbook", "frozen_playbook", "reflector_model", "curator_model", "shuffled_from", "held_out"}
     | {"adapt_samples", "validate_samples"}
 )
 ROLE_MODEL_KEYS = {"reflector": "reflector_model", "curator": "curator_model"}
@@ -164,6 +164,10 @@ def _carriers(point: _Point, task: GridTask, mode: str, tasks: Sequence[GridTask
         "initial_playbook": given if adaptation is None else "",
     }
     identity = {**carried, "retrieve_top_k": point.ace.retrieve_top_k, "exemplars": point.ace.exemplars}
+    if mode == "ace_frozen" and adaptation and point.ace.held_out == "each":
+        for epoch in range(1, point.ace.epochs):  # the last one's is the final playbook
+            which = {"adaptation_epoch": epoch}
+            yield _cell(point, task.scored, mode, {"playbook": identity | which}, **carried, **which)
     yield _cell(point, task.scored, mode, {"playbook": identity}, **carried)
 
 
@@ -262,8 +266,10 @@ def _cell(
         **(more or {}),
     }
     ace = point.ace.model_dump(mode="json") if mode in PLAYBOOK_MODES else {}
+    epoch = fields.get("adaptation_epoch")
+    variant = "-".join(filter(None, [point.variant.label, f"epoch-{epoch}" if epoch else ""]))
     return Cell(
-        cell_id=f"{_slug(point, table, mode)}-{digest(identity, length=12)}",
+        cell_id=f"{_slug(point, table, mode, variant)}-{digest(identity, length=12)}",
         model=model,
         quantization=point.quantization,
         dtype=dtype,
@@ -276,15 +282,15 @@ def _cell(
         epochs=fields.pop("epochs", 1),
         generation=generation,
         ace=ace,
-        variant=point.variant.label,
+        variant=variant,
         **fields,
     )
 
 
-def _slug(point: _Point, table: TaskTable, mode: str) -> str:
+def _slug(point: _Point, table: TaskTable, mode: str, variant: str) -> str:
     stage = ["adapt"] if table.split == "adapt" else []
     parts = [point.model.name.rstrip("/").rsplit("/", 1)[-1], point.quantization, table.task_name, mode]
-    parts += [*stage, point.variant.label, f"s{point.seed}"]
+    parts += [*stage, variant, f"s{point.seed}"]
     return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")[:80]
 
 

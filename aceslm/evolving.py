@@ -109,15 +109,20 @@ def answer_by_rounds(
     return True
 
 
-def final_playbook(paths: RunPaths, cell: Cell) -> Playbook | None:
+def final_playbook(paths: RunPaths, cell: Cell, epoch: int = 0) -> Playbook | None:
     """Return the playbook that an evolution ended with; None while it has not ended.
+
+    Args:
+        epoch: the epoch, from 1, whose playbook is wanted in its place.
 
     Raises:
         CorruptRun: the version is not the one that `state.json` names.
     """
     journal = Journal(paths.playbooks(cell.cell_id))
     state = journal.state()
-    return journal.committed(state) if state is not None and state.ended else None
+    if state is None or not state.ended:
+        return None
+    return journal.playbook(state.epochs[epoch - 1]) if epoch else journal.committed(state)
 
 
 def discard_uncommitted(work: Work) -> None:

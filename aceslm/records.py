@@ -84,6 +84,7 @@ class Cell:
     Attributes:
         variant: label of the `variants:` entry that `ace` comes from.
         adaptation: cell whose final playbook the prompts carry; "" where there is none.
+        adaptation_epoch: epoch of the adaptation whose playbook it is, from 1; 0 is the final one.
         donor: cell whose final playbook's bullets stand in for those of `adaptation` (`ace_shuffled`).
         validate_digest: task table of the `validate` split, for the gate and candidates.
         initial_playbook: digest of the playbook that the evolution starts with, or that is carried as it is.
@@ -105,6 +106,7 @@ class Cell:
     ace: Mapping[str, Any] = field(default_factory=dict)  # the `ace:` section, for modes with a playbook
     variant: str = ""
     adaptation: str = ""
+    adaptation_epoch: int = 0
     donor: str = ""
     validate_digest: str = ""
     initial_playbook: str = ""

@@ -18,7 +18,9 @@ from aceslm.ace.schemas import CURATOR_JSON
 from aceslm.ace.validation import divided
 from aceslm.ace_config import AceConfig
 from aceslm.errors import ConfigError
+from aceslm.paths import AttemptName
 from aceslm.records import Sample
+from aceslm.shard import run_shard
 
 EVOLVE = ("evolve",)
 VALIDATE = range(8, 20)
@@ -192,6 +194,24 @@ def test_a_gate_or_candidate_step_that_was_cut_is_recomputed_byte_for_byte(
 
 def lessons(place: int) -> list[str]:
     return [[GOOD], [BAD]][place // 2]
+
+
+def test_the_held_out_curve_answers_behind_the_playbook_that_each_epoch_ended_with(tmp_path: Path) -> None:
+    lessons = iter(LESSONS)
+    engine = Taught(lambda *_: False, lambda _: [next(lessons)])
+    paths, plan = planned(tmp_path, held_out="each", epochs=2, round_size=8)
+    frozen = [cell for cell in plan.cells if cell.mode == "ace_frozen"]
+    assert [cell.variant for cell in frozen] == ["epoch-1", ""]
+    play(paths, plan, engine, steps=("evolve",))
+    learnt = [
+        {lesson for lesson in LESSONS if lesson in journal(paths, plan).playbook(n).render()} for n in (1, 2)
+    ]
+    assert len(learnt[0]) < len(learnt[1])
+    for shard, expected in zip([one for one in plan.shards if one.step == "answer"], learnt, strict=True):
+        engine.batches.clear()
+        run_shard(paths, plan, shard, lambda _: engine, AttemptName("j2"))
+        for prompt in (one for batch in engine.batches for one in batch):
+            assert {lesson for lesson in LESSONS if lesson in engine.render(prompt)} == expected
 
 
 def test_an_ended_evolution_has_one_file_of_steps_and_one_of_calls(tmp_path: Path) -> None:

@@ -37,11 +37,14 @@ def test_an_epoch_is_a_file_the_versions_stand_beside_them_and_a_second_call_com
     assert again.out == result.out
 
 
-def test_a_task_with_splits_gets_the_held_out_line(aceslm: Command, tmp_path: Path) -> None:
+def test_a_task_with_splits_gets_the_held_out_curve(aceslm: Command, tmp_path: Path) -> None:
     result = aceslm(*EVOLVE, "--dataset-path", split_task(tmp_path, "t"), "--domain", "finance", "--json")
     assert result.status == 0, result.err
     lines = json.loads(result.out)
-    assert [line["mode"] for line in lines] == ["baseline", "scaffold", "ace", "ace", "ace", "ace_frozen"]
+    modes = ["baseline", "scaffold", *["ace"] * 3, *["ace_frozen"] * 3]
+    assert [line["mode"] for line in lines] == modes
+    curve = [line for line in lines if line["mode"] == "ace_frozen"]
+    assert [line["epoch"] for line in curve] == ["1", "2", "3"]
     assert {line["num_samples"] for line in lines} == {6}
     assert lines[2]["bullets"] > 0
     assert lines[2]["playbook_tokens"] > 0

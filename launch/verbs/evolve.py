@@ -27,6 +27,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.journal import Journal, StepNote
     from aceslm.records import Cell
     from launch.prepare import Prepared
 
@@ -70,8 +71,8 @@ def evolve(
 
     Writes epoch_0.csv, epoch_1.csv, ... and playbooks/v0007.jsonl. In the first pass of ACE every sample is
     answered before its gold answer is learnt from; later passes have seen the samples and are marked. A task
-    with an `adapt` split also gets the held-out line: the playbook that evolved there, frozen, on the scored
-    split. It is a run under results/, so it resumes like any other.
+    with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
+    scored split. It is a run under results/, so it resumes like any other.
     """
     from aceslm.config import apply_override
     from aceslm.merge import merge_run, require_complete
@@ -90,7 +91,7 @@ def evolve(
         "limit": limit,
         "engine": engine or "auto",
         "batch_size": batch_size,
-        "ace": {"epochs": epochs},
+        "ace": {"epochs": epochs, "held_out": "each"},
     }
     for override in set_ or []:
         apply_override(values, override)
@@ -131,9 +132,14 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
         if cell.mode == "baseline":
             export(rows, folder / "epoch_0.csv")
         if cell.cell_id == ace.cell_id:
-            for epoch, group in rows.groupby("epoch"):
-                export(group, folder / f"epoch_{int(epoch) + 1}.csv")
-                lines.append(_line(cell, group, str(int(epoch) + 1), journal, int(epoch)))
+            for number, group in rows.groupby("epoch"):
+                epoch = int(number) + 1
+                export(group, folder / f"epoch_{epoch}.csv")
+                lines.append(_line(cell, group, str(epoch), _step(journal, epoch)))
+        elif cell.mode == "ace_frozen":
+            adapted = Journal(prepared.paths.playbooks(cell.adaptation))
+            epoch = cell.adaptation_epoch or int(cell.ace["epochs"])
+            lines.append(_line(cell, rows, str(epoch), _step(adapted, cell.adaptation_epoch)))
         elif cell.split != "adapt":
             lines.append(_line(cell, rows, "0" if cell.mode == "baseline" else "-"))
     versions = folder / "playbooks"
@@ -143,18 +149,22 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     return lines
 
 
-def _line(
-    cell: Cell, rows: pd.DataFrame, epoch: str, journal: Any = None, number: int | None = None
-) -> EpochLine:
+def _step(journal: Journal, epoch: int) -> StepNote:
+    """Return the step that an epoch (from 1) ended with; 0 is the last step of all."""
+    from aceslm.errors import CorruptRun
+
+    if (state := journal.state()) is None:
+        raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: restore it")
+    version = state.epochs[epoch - 1] if epoch else state.version
+    return next(step for step in journal.steps() if step.version == version)
+
+
+def _line(cell: Cell, rows: pd.DataFrame, epoch: str, step: StepNote | None = None) -> EpochLine:
     from aceslm.metrics.intervals import accuracy_interval
 
     contexts = rows["context_id"].where(rows["context_id"].notna(), rows["sample_id"]).tolist()
     correct = rows["correct"].astype(int).tolist()
     interval = accuracy_interval(correct, contexts)
-    note = None
-    if number is not None:
-        version = journal.state().epochs[number]
-        note = next(step for step in journal.steps() if step.version == version)
     return EpochLine(
         epoch=epoch,
         mode=cell.mode,
@@ -164,8 +174,8 @@ def _line(
         num_samples=len(rows),
         avg_latency_ms=float(rows["latency_ms"].mean()),
         seen=bool(rows["seen"].eq(True).any()),
-        bullets=note.bullets if note else None,
-        playbook_tokens=note.tokens if note else None,
+        bullets=step.bullets if step else None,
+        playbook_tokens=step.tokens if step else None,
     )
 
 
