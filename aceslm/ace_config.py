@@ -13,7 +13,7 @@ class AceConfig(BaseModel):
     Attributes:
         epochs: passes over the samples (`aceslm evolve` answers an epoch 0 baseline before).
         round_size: samples answered with one playbook version before it changes; 1 is the paper's setting.
-        reflect: reflect on wrong answers only, or on all.
+        reflect: reflect on wrong answers only, on all, or on none: then exemplars alone are learnt.
         reflection_rounds: times the Reflector goes over one answer (the paper: up to 5, diminishing returns).
         curate_every: rounds between two curations.
         labels: the Reflector sees gold answers of samples that were scored; false: no gold in any prompt.
@@ -45,7 +45,7 @@ class AceConfig(BaseModel):
 
     epochs: int = Field(default=3, ge=1, le=100)
     round_size: int = Field(default=8, ge=1, le=10_000)
-    reflect: Literal["wrong", "all"] = "wrong"
+    reflect: Literal["wrong", "all", "none"] = "wrong"
     reflection_rounds: int = Field(default=1, ge=1, le=5)
     curate_every: int = Field(default=1, ge=1, le=1000)
     labels: bool = True
@@ -79,6 +79,8 @@ class AceConfig(BaseModel):
             )
         if not self.labels and self.reflect == "wrong":
             raise ValueError("reflect 'wrong' needs gold answers: with labels false say reflect: all")
+        if self.reflect == "none" and not self.exemplars:
+            raise ValueError("reflect 'none' learns exemplars alone: say how many to show, exemplars: 4")
         if not self.labels and self.exemplars:
             raise ValueError("exemplars are answers found right: with labels false say exemplars: 0")
         return self

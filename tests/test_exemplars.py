@@ -130,6 +130,16 @@ def test_a_file_holds_exemplars_and_a_damaged_one_is_named(tmp_path: Path) -> No
         codec.load(path)
 
 
+def test_without_reflection_only_exemplars_are_learnt_and_no_role_is_asked(tmp_path: Path) -> None:
+    engine = Solving()
+    book = evolved(tmp_path, engine, reflect="none")
+    assert book.exemplars
+    assert book.bullets == ()
+    assert not any(prompt.json_schema for batch in engine.batches for prompt in batch)
+    with pytest.raises(ValueError, match="say how many to show, exemplars: 4"):
+        AceConfig(reflect="none")
+
+
 def test_exemplars_without_gold_answers_are_refused() -> None:
     with pytest.raises(ValueError, match="with labels false say exemplars: 0"):
         AceConfig(labels=False, reflect="all", exemplars=2)

@@ -113,11 +113,8 @@ def _reflect(
 ) -> tuple[tuple[Answer, ...], list[Call]]:
     """Reflect on what `ace.reflect` names; a later reflection that cannot be read leaves the earlier one."""
     ace = evolution.ace
-    chosen = [
-        n
-        for n, one in enumerate(answers)
-        if one.completion.error is None and (ace.reflect == "all" or not one.correct)
-    ]
+    wanted = {"wrong": (False,), "all": (False, True), "none": ()}[ace.reflect]
+    chosen = [n for n, one in enumerate(answers) if one.completion.error is None and one.correct in wanted]
     reflected = list(answers)
     calls: list[Call] = []
     for turn in range(ace.reflection_rounds):
