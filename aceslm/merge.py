@@ -24,6 +24,7 @@ from aceslm.comparisons import compare_modes
 from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.errors import CorruptRun, IncompleteRun
 from aceslm.evolutions import evolution_figures
+from aceslm.looks import note_looks
 from aceslm.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.paths import RunPaths
@@ -91,6 +92,7 @@ def merge_run(paths: RunPaths, *, report: bool = True) -> Coverage:
         write_json(paths.coverage, asdict(coverage))
         _write_csv(paths)
         _write_summary(paths, plans, coverage, census)
+        note_looks(paths, plans)
         for shard_id in census.done:
             discard_parts(paths, shard_id)
         if report:

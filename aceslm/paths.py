@@ -42,6 +42,11 @@ class RunPaths:
         return self.root / "prereg.json"
 
     @property
+    def looks(self) -> Path:
+        """Return the record of the samples that this run has scored; it outlives the run directory."""
+        return self.root.parent / "looks" / f"{self.root.name}.json"
+
+    @property
     def plans(self) -> Path:
         return self.root / "plans"
 

@@ -5,8 +5,8 @@
 
 A comparison that was chosen after the results were seen says little. A declared one is judged alone, without
 a correction; all others of the table remain exploratory and share Holm's. The declaration also counts which
-of its samples earlier runs of the same results folder have scored: a claim wants questions that no choice
-was tuned on (Nosek et al. 2018, "The preregistration revolution").
+of its samples earlier runs of the same results folder have scored (`aceslm.looks`): a claim wants questions
+that no choice was tuned on (Nosek et al. 2018, "The preregistration revolution").
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from dataclasses import asdict, dataclass
 
 from aceslm.cells import is_adaptation
 from aceslm.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
-from aceslm.errors import ConfigError, CorruptRun, RunError
+from aceslm.errors import ConfigError, CorruptRun
+from aceslm.looks import scored_before
 from aceslm.parquet import read_table, result_schema
 from aceslm.paths import RunPaths
 from aceslm.plan import load_plans
@@ -87,24 +88,9 @@ def declaration(
         num_samples=len(sample_ids),
         declared_at=time.time(),
         commit=commit,
-        rows_before=sum(_published(paths, plan) for plan in _plans(paths)),
+        rows_before=sum(_published(paths, plan) for plan in load_plans(paths)),
         scored_before=scored_before(paths, sample_ids),
     )
-
-
-def scored_before(paths: RunPaths, sample_ids: Collection[str]) -> dict[str, int]:
-    """Return for each other run of the same results folder how many of these samples it has scored."""
-    found = {}
-    for folder in sorted(paths.root.parent.iterdir()) if paths.root.parent.is_dir() else []:
-        other = RunPaths(folder)
-        if folder == paths.root or not other.plans.is_dir():
-            continue
-        seen: set[str] = set()
-        for plan in _plans(other):
-            seen |= _scored(other, plan) & set(sample_ids)
-        if seen:
-            found[folder.name] = len(seen)
-    return found
 
 
 def primary_of(declared: Declaration, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
@@ -163,28 +149,9 @@ def _day(declared: Declaration) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(declared.declared_at))
 
 
-def _plans(paths: RunPaths) -> tuple[Plan, ...]:
-    try:
-        return load_plans(paths)
-    except (RunError, CorruptRun):  # a run of another version beside this one
-        return ()
-
-
 def _published(paths: RunPaths, plan: Plan) -> int:
     return sum(
         shard.num_units
         for shard in plan.shards
         if not is_adaptation(plan.cell(shard.cell_id)) and paths.done(shard.shard_id).exists()
     )
-
-
-def _scored(paths: RunPaths, plan: Plan) -> set[str]:
-    """Return the ids of the samples in a plan's published shards, those learnt from left out."""
-    found: set[str] = set()
-    for shard in plan.shards:
-        cell = plan.cell(shard.cell_id)
-        if is_adaptation(cell) or not paths.done(shard.shard_id).exists():
-            continue
-        ids = plan.task(cell.task_digest).sample_ids
-        found |= {ids[index % len(ids)] for index in shard.indices()}
-    return found

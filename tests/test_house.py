@@ -42,6 +42,7 @@ FLOORS: dict[str, int] = {
     "aceslm.result_rows": 3,
     "aceslm.comparisons": 3,
     "aceslm.costs": 3,
+    "aceslm.looks": 3,
     "aceslm.prereg": 3,
     "aceslm.summary": 3,
     "aceslm.rows": 3,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from test_ace_frozen import ACE, split_task
 
 from aceslm.config import GridConfig
-from aceslm.errors import ConfigError
+from aceslm.errors import ConfigError, RunError
+from aceslm.looks import scored_before
 from aceslm.paths import RunPaths
 from aceslm.prereg import primary_outcome, read_declaration
 from launch.prepare import Prepared, narrow, prepare, write_run
@@ -77,6 +79,18 @@ def test_a_declaration_counts_which_of_its_samples_other_runs_have_scored(tmp_pa
     known = read_declaration(made.paths)
     assert known is not None
     assert known.scored_before == {earlier.root.name: 4}
+
+
+def test_what_a_merge_has_shown_is_counted_when_its_run_is_gone(tmp_path: Path) -> None:
+    earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    merge_and_show(earlier, as_json_=False)
+    shutil.rmtree(earlier.root)
+    made = prepared(tmp_path, **primary(tmp_path))
+    assert scored_before(made.paths, made.tasks[0].table.sample_ids) == {earlier.root.name: 4}
+    for damaged in ("not json", "{}"):
+        earlier.looks.write_text(damaged)
+        with pytest.raises(RunError, match=r"looks/grid-.*move it away"):
+            scored_before(made.paths, made.tasks[0].table.sample_ids)
 
 
 def test_skipped_samples_are_left_out_with_the_rest_of_their_context(tmp_path: Path) -> None:
