@@ -37,7 +37,7 @@ def main() -> None:
         subprocess.run(
             [sys.executable, "-m", "launch", *command], cwd=folder, capture_output=True, check=True
         )
-        (run,) = (folder / "results").iterdir()
+        (run,) = (folder / "results").glob("*-*")
         bare = median_s(folder, "--help")
         print(f"aceslm --help          {bare:.2f} s")
         for words in (

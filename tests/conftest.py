@@ -102,7 +102,7 @@ def tinies(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Tiny]:
 
 def only_run(folder: Path) -> Path:
     """Return the single run directory below `folder`/results."""
-    (run,) = [path for path in (folder / "results").iterdir() if path.is_dir()]
+    (run,) = [path for path in (folder / "results").glob("*-*") if path.is_dir()]
     return run
 
 

@@ -102,6 +102,19 @@ def test_what_cannot_be_applied_is_refused_with_its_reason() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "loops"),
+    [
+        ("Sum the rows: 3. 3. 3. 3. 3.", True),
+        ("Read the row label first. Read the row label first.", True),
+        ("Compare year by year by year before you answer.", False),
+        ("Check the unit of a column, the unit of a row and the unit of a cell.", False),
+    ],
+)
+def test_a_lesson_that_ran_into_a_loop_is_refused(text: str, loops: bool) -> None:
+    assert reasons(Playbook(), Add("", text)) == (["repetition"] if loops else [])
+
+
 def test_a_text_that_the_check_refuses_changes_nothing() -> None:
     book = playbook(LESSONS[0])
     result = apply(

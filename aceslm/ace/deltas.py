@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aceslm.ace.playbook import ACTIVE, DEFAULT_SECTION, Bullet, Playbook, combine, tidy
@@ -157,6 +157,22 @@ def same_words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
+def repeats_itself(words: Sequence[str]) -> bool:
+    """Return whether up to three words come three times in a row, or four and more twice.
+
+    >>> repeats_itself("read the row read the row read the row".split())
+    True
+    """
+    for size in range(1, len(words) // 2 + 1):
+        needed = 2 * size if size < 4 else size
+        same = 0
+        for before, after in zip(words, words[size:], strict=False):
+            same = same + 1 if before == after else 0
+            if same == needed:
+                return True
+    return False
+
+
 def _outcome(playbook: Playbook, delta: Delta, now: _Circumstances) -> Playbook | Refusal:
     match delta:
         case Add():
@@ -228,6 +244,8 @@ def _unfit(playbook: Playbook, text: str, own: tuple[str, ...], refuse: Refuse) 
         return Refusal("too long", f"{len(text)} characters, more than {MAX_TEXT_CHARS}")
     if len(words.split()) < MIN_TEXT_WORDS:
         return Refusal("too short", f"'{text}' has fewer than {MIN_TEXT_WORDS} words")
+    if repeats_itself(words.split()):
+        return Refusal("repetition", "says the same words over and over: decoding that ran into a loop")
     if _ID_MARK.search(text):
         return Refusal("id in text", "a lesson that carries a bullet id would be counted as its citation")
     for bullet in playbook.bullets:

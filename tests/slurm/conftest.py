@@ -137,7 +137,7 @@ class Work:
 
     @property
     def run(self) -> Path:
-        (run,) = (self.folder / "results").iterdir()
+        (run,) = (self.folder / "results").glob("*-*")
         return run
 
     @property
@@ -168,7 +168,7 @@ class Work:
             "submit", "grid.yaml", "--cluster", "debug", "--output-dir", "local", ACESLM_SCRIPTED_DELAY_S="0"
         )
         assert result.returncode == 0, result.stderr
-        (local,) = (self.folder / "local").iterdir()
+        (local,) = (self.folder / "local").glob("*-*")
         mine, other = (
             pd.read_parquet(run / "results.parquet").drop(columns=TIMINGS) for run in (self.run, local)
         )
