@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm import tasks as task_types
@@ -34,14 +34,19 @@ class Work:
 
 
 def prompt_for(
-    cell: Cell, sample: Sample, unit: Unit, playbook: str = "", retrieved: str = "", exemplars: str = ""
+    cell: Cell,
+    sample: Sample,
+    unit: Unit,
+    playbook: str = "",
+    retrieved: str = "",
+    exemplars: Sequence[tuple[str, str]] = (),
 ) -> Prompt:
     """Build the prompt of one unit. It never holds the gold answer.
 
     Args:
         playbook: the rendered playbook; the baseline has none.
         retrieved: bullets ranked by this question.
-        exemplars: solved questions like this one.
+        exemplars: solved questions like this one, and their answers.
     """
     limit = cell.generation.max_new_tokens or task_types.DEFAULT_MAX_NEW_TOKENS[sample.answer_type]
     return Prompt(

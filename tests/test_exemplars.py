@@ -10,13 +10,13 @@ import pytest
 from teaching import Taught, files, gold, journal, planned, play, state
 
 from aceslm.ace import codec
-from aceslm.ace.exemplars import ExemplarIndex, joined, render_exemplars, solved
+from aceslm.ace.exemplars import ExemplarIndex, joined, solved, turns_of
 from aceslm.ace.merging import merge_workers
 from aceslm.ace.playbook import Exemplar, Playbook
 from aceslm.ace.shuffled import length_matched, neutral
 from aceslm.ace_config import AceConfig
 from aceslm.errors import DataError
-from aceslm.records import GenerationSettings, Prompt
+from aceslm.records import GenerationSettings, Message, Prompt
 
 REVENUE = Exemplar("What was the revenue in the first year?", "12", "u1", 1)
 MARGIN = Exemplar("How did the margin change?", "fell", "u2", 2)
@@ -26,11 +26,11 @@ class Solving(Taught):
     """Answers even questions rightly; every question once an exemplar stands in its prompt."""
 
     def _answer(self, prompt: Prompt, text: str, settings: GenerationSettings) -> str:
-        self.knows = lambda n, asked: n % 2 == 0 or "Answer: gold" in asked
+        self.knows = lambda n, _: n % 2 == 0 or len(prompt.messages) > 1
         return super()._answer(prompt, text, settings)
 
-    def asked(self) -> list[str]:
-        return [self.render(one) for batch in self.batches for one in batch if one.json_schema is None]
+    def asked(self) -> list[tuple[Message, ...]]:
+        return [one.messages for batch in self.batches for one in batch if one.json_schema is None]
 
 
 def evolved(folder: Path, engine: Taught, **ace: Any) -> Playbook:
@@ -51,29 +51,30 @@ def test_right_answers_become_exemplars_and_wrong_ones_do_not(tmp_path: Path) ->
 def test_without_the_setting_nothing_is_kept_or_shown(tmp_path: Path) -> None:
     engine = Solving()
     assert evolved(tmp_path, engine, exemplars=0).exemplars == ()
-    assert not any("answered rightly" in text for text in engine.asked())
+    assert all(len(messages) == 1 for messages in engine.asked())
 
 
-def test_an_exemplar_stands_behind_the_context_and_never_beside_its_own_question(tmp_path: Path) -> None:
+def test_an_exemplar_is_a_turn_behind_the_playbook_and_never_of_the_question_itself(tmp_path: Path) -> None:
     engine = Solving()
     evolved(tmp_path, engine, epochs=3)
-    shown = [text for text in engine.asked() if "answered rightly:" in text]
+    shown = [messages for messages in engine.asked() if len(messages) > 1]
     assert len(shown) > 8
-    for text in shown:
-        before, block = text.split("answered rightly:\n")
-        assert "Context:" in before
-        lines, question = block.split("\n\n")[:2]
-        assert 1 <= len(lines.splitlines()) <= 2
-        assert question.splitlines()[0].split("Question: ")[1] not in lines
+    for first, *between, last in shown:
+        assert first.content.startswith("Playbook of lessons")
+        assert [one.role for one in between] in (["assistant"], ["assistant", "user", "assistant"])
+        assert last.content.startswith("Context:")
+        own = re.findall(r"Question: .*", last.content)[-1]
+        assert not any(own in one.content for one in (first, *between))
 
 
 def test_the_scored_split_is_asked_with_exemplars_of_the_adapt_split_only(tmp_path: Path) -> None:
     engine = Solving()
     evolved(tmp_path, engine)
-    scored = [text for text in engine.asked() if int(re.findall(r"number (\d+)", text)[-1]) >= 20]
+    scored = [one for one in engine.asked() if int(re.findall(r"number (\d+)", one[-1].content)[-1]) >= 20]
     assert len(scored) == 6
-    assert all("Answer: gold" in text for text in scored)
-    assert not any(f"Answer: {gold(n)}" in text for text in scored for n in range(8, 26))
+    answers = {one.content for messages in scored for one in messages if one.role == "assistant"}
+    assert answers
+    assert answers <= {gold(n) for n in range(8)}
 
 
 def test_the_nearest_is_the_one_that_shares_most_with_the_question() -> None:
@@ -82,7 +83,8 @@ def test_the_nearest_is_the_one_that_shares_most_with_the_question() -> None:
     assert index.nearest("How high was the revenue?", 2) == (REVENUE,)
     assert index.nearest(REVENUE.question.upper(), 2) == ()
     assert ExemplarIndex([]).nearest("Anything?", 4) == ()
-    assert render_exemplars([REVENUE]) == f"- Question: {REVENUE.question} Answer: 12"
+    nearest = index.nearest("What was the margin of the year?", 2)
+    assert turns_of(nearest)[-1] == (MARGIN.question, MARGIN.answer)  # next to the question
 
 
 def test_a_question_is_kept_once_on_one_line_and_not_when_it_is_too_long() -> None:
@@ -97,7 +99,7 @@ def test_a_question_is_kept_once_on_one_line_and_not_when_it_is_too_long() -> No
 def test_the_gate_takes_exemplars_that_help_and_drops_those_that_do_not(tmp_path: Path) -> None:
     helped = evolved(tmp_path / "a", Solving(teaches=lambda _: []), gate=True)
     assert len(helped.exemplars) >= 4
-    harmed = Taught(lambda n, text: n % 2 == 0 and "Answer: gold" not in text, lambda _: [])
+    harmed = Taught(lambda n, text: n % 2 == 0 and "gold" not in text, lambda _: [])
     assert evolved(tmp_path / "b", harmed, gate=True).exemplars == ()
 
 

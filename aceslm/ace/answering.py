@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aceslm.ace.asking import GENERATOR, VALIDATION, Answer, Call, Evolution, call_of
-from aceslm.ace.exemplars import ExemplarIndex, render_exemplars
+from aceslm.ace.exemplars import ExemplarIndex, turns_of
 from aceslm.ace.playbook import Playbook, render_bullets
 from aceslm.ace.retrieval import BulletIndex
 from aceslm.ace.roles import citations, used_bullets
@@ -31,8 +31,8 @@ def generator_prompts(
     found = []
     for unit, sample in work:
         bullets = index.top_k(sample.question, ace.retrieve_top_k) if index else ()
-        nearest = render_exemplars(exemplars.nearest(sample.question, ace.exemplars))
-        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets), nearest)
+        nearest = exemplars.nearest(sample.question, ace.exemplars)
+        prompt = prompt_for(cell, sample, unit, text, render_bullets(bullets), turns_of(nearest))
         found.append((prompt, tuple(bullet.bullet_id for bullet in bullets)))
     return found
 

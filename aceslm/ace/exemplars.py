@@ -2,7 +2,7 @@
 
     exemplars = joined(playbook.exemplars, [solved(unit_id, question, answer, round_number=4)])
     nearest = ExemplarIndex(exemplars).nearest(question, 4)
-    render_exemplars(nearest)          # stands behind the shared prefix, in front of the question
+    build_messages(sample, playbook, exemplars=turns_of(nearest))     # turns of the chat, behind the playbook
 
 The answer of an exemplar is the model's own, judged right once its sample was scored (Zelikman et al. 2022,
 STaR, keep what verification accepts in the same way): code makes exemplars, no model call does. A question is
@@ -52,6 +52,6 @@ def joined(known: Sequence[Exemplar], found: Iterable[Exemplar]) -> tuple[Exempl
     return tuple(kept)
 
 
-def render_exemplars(exemplars: Iterable[Exemplar]) -> str:
-    """Return question and answer of each, one a line."""
-    return "\n".join(f"- Question: {one.question} Answer: {one.answer}" for one in exemplars)
+def turns_of(exemplars: Sequence[Exemplar]) -> tuple[tuple[str, str], ...]:
+    """Return question and answer of each as turns of a chat, the nearest last: next to the question."""
+    return tuple((one.question, one.answer) for one in reversed(exemplars))

@@ -103,7 +103,7 @@ def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Ans
     found = (
         solved(one.unit.unit_id, one.sample.question, answer_read(one.sample, one.completion), number)
         for one in answers
-        if one.correct
+        if one.correct and one.sample.answer_type != "choice"  # a letter says nothing without its options
     )
     return playbook.with_exemplars(joined(playbook.exemplars, filter(None, found)))
 

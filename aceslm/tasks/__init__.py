@@ -9,7 +9,8 @@ Changing the wording changes what is measured: raise PROMPT_VERSION with it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from aceslm.records import Message, Sample
 from aceslm.tasks.base import AnswerType, Verdict, permutation
@@ -42,35 +43,41 @@ DEFAULT_MAX_NEW_TOKENS: Mapping[str, int] = {name: kind.max_new_tokens for name,
 
 _PLAYBOOK_HEAD = "Playbook of lessons from earlier questions:"
 _EMPTY_PLAYBOOK = "(no lessons yet)"
-_EXEMPLARS_HEAD = "Questions about other texts, answered rightly:"
 _PLAYBOOK_TAIL = "Use the lessons of the playbook that apply to the question."
 
 
 def build_messages(
-    sample: Sample, playbook: str | None, retrieved: str = "", exemplars: str = ""
+    sample: Sample,
+    playbook: str | None,
+    retrieved: str = "",
+    exemplars: Sequence[tuple[str, str]] = (),
 ) -> tuple[Message, ...]:
     """Build the prompt of one sample. The gold answer never enters it.
 
     The order is what makes the prefix shareable: playbook (byte-identical for all questions), context
-    (identical for the questions of one table), retrieved bullets, exemplars, question, format sentence.
+    (identical for the questions of one table), retrieved bullets, question, format sentence. Exemplars are
+    turns of the chat between playbook and context.
 
     Args:
         playbook: None for the baseline prompt; a text for the ACE prompt, "" being the empty playbook.
         retrieved: bullets ranked by this question; they stand behind the shared part.
-        exemplars: solved questions like this one; they stand there too.
+        exemplars: questions like this one and their answers, in the order in which they stand.
     """
     kind = ANSWER_TYPES[sample.answer_type]
     blocks = []
+    turns: list[Message] = []
     if playbook is not None:
         blocks.append(f"{_PLAYBOOK_HEAD}\n{playbook or _EMPTY_PLAYBOOK}\n{_PLAYBOOK_TAIL}")
+    for question, answer in exemplars:
+        asked = f"{kind.question_block(replace(sample, question=question))}\n{kind.instruction}"
+        turns += [Message("user", "\n\n".join([*blocks, asked])), Message("assistant", answer)]
+        blocks = []
     if sample.context:
         blocks.append(f"Context:\n{sample.context}")
     if retrieved:
         blocks.append(f"Lessons for this question:\n{retrieved}")
-    if exemplars:
-        blocks.append(f"{_EXEMPLARS_HEAD}\n{exemplars}")
     blocks.append(f"{kind.question_block(sample)}\n{kind.instruction}")
-    return (Message("user", "\n\n".join(blocks)),)
+    return (*turns, Message("user", "\n\n".join(blocks)))
 
 
 def judge(sample: Sample, text: str) -> Verdict:
