@@ -232,6 +232,7 @@ def test_a_real_model_is_timed_against_vllm(tmp_path: Path, aceslm: Command) -> 
     assert found["hardware"]["dtype"] == "float32"
 
 
+@pytest.mark.slow
 def test_continuous_batching_answers_like_generate(tmp_path: Path) -> None:
     spec = resolve_model(str(save_tiny_llama(tmp_path / "tiny")))
     options = LoadOptions(dtype="float32", device="cpu")
