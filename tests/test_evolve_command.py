@@ -10,6 +10,7 @@ from conftest import Command
 from test_ace_frozen import split_task
 
 from aceslm.ace import codec
+from aceslm.ace.playbook import Playbook
 
 EVOLVE = ("evolve", "--model-id", "scripted", "--set", "ace.reflect=all", "--set", "ace.round_size=4")
 
@@ -48,6 +49,14 @@ def test_a_task_with_splits_gets_the_held_out_curve(aceslm: Command, tmp_path: P
     assert {line["num_samples"] for line in lines} == {6}
     assert lines[2]["bullets"] > 0
     assert lines[2]["playbook_tokens"] > 0
+
+
+def test_a_given_playbook_has_a_line_without_an_epoch(aceslm: Command, tmp_path: Path) -> None:
+    codec.save(Path("mine.jsonl"), Playbook())
+    task = ("--dataset-path", split_task(tmp_path, "t"), "--domain", "finance", "--epochs", "1", "--json")
+    result = aceslm(*EVOLVE, *task, "--set", "ace.frozen_playbook=mine.jsonl")
+    assert result.status == 0, result.err
+    assert [(line["mode"], line["epoch"]) for line in json.loads(result.out)][-1] == ("ace_frozen", "-")
 
 
 def test_run_starts_with_the_playbook_file_and_writes_the_last_version_back(

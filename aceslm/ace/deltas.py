@@ -157,10 +157,10 @@ def same_words(text: str) -> str:
     return " ".join(re.findall(r"\w+", text.casefold()))
 
 
-def repeats_itself(words: Sequence[str]) -> bool:
+def _repeats_itself(words: Sequence[str]) -> bool:
     """Return whether up to three words come three times in a row, or four and more twice.
 
-    >>> repeats_itself("read the row read the row read the row".split())
+    >>> _repeats_itself("read the row read the row read the row".split())
     True
     """
     for size in range(1, len(words) // 2 + 1):
@@ -244,7 +244,7 @@ def _unfit(playbook: Playbook, text: str, own: tuple[str, ...], refuse: Refuse) 
         return Refusal("too long", f"{len(text)} characters, more than {MAX_TEXT_CHARS}")
     if len(words.split()) < MIN_TEXT_WORDS:
         return Refusal("too short", f"'{text}' has fewer than {MIN_TEXT_WORDS} words")
-    if repeats_itself(words.split()):
+    if _repeats_itself(words.split()):
         return Refusal("repetition", "says the same words over and over: decoding that ran into a loop")
     if _ID_MARK.search(text):
         return Refusal("id in text", "a lesson that carries a bullet id would be counted as its citation")

@@ -136,7 +136,7 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
                 epoch = int(number) + 1
                 export(group, folder / f"epoch_{epoch}.csv")
                 lines.append(_line(cell, group, str(epoch), _step(journal, epoch)))
-        elif cell.mode == "ace_frozen":
+        elif cell.mode == "ace_frozen" and cell.adaptation:  # not a playbook file that was given
             adapted = Journal(prepared.paths.playbooks(cell.adaptation))
             epoch = cell.adaptation_epoch or int(cell.ace["epochs"])
             lines.append(_line(cell, rows, str(epoch), _step(adapted, cell.adaptation_epoch)))
