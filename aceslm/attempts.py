@@ -26,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from aceslm import __version__
-from aceslm.digests import digest, file_sha256
-from aceslm.errors import DataError, ModelUnavailable, UpstreamMissing
-from aceslm.logs import about, redacted
+from aceslm.core.digests import digest, file_sha256
+from aceslm.core.errors import DataError, ModelUnavailable, UpstreamMissing
+from aceslm.core.files import create_json, write_json
+from aceslm.core.logs import about, redacted
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.metrics.energy import EnergyMeter
-from aceslm.paths import AttemptName, RunPaths
-from aceslm.store import create_json, write_json
 
 KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
 _PROVENANCE_PACKAGES = (

@@ -18,12 +18,12 @@ from aceslm.ace.answering import generator_prompts
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.roles import citations, used_bullets
 from aceslm.ace.shuffled import length_matched, neutral
-from aceslm.ace_config import AceConfig
 from aceslm.config import PLAYBOOK_MODES
-from aceslm.errors import UpstreamMissing
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import UpstreamMissing
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Prompt, Unit
 from aceslm.evolving import final_playbook
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Plan, Prompt, Unit
 from aceslm.rows import Work, prompt_for
 
 

@@ -16,11 +16,11 @@ from typing import Any
 from aceslm import tasks as task_types
 from aceslm.ace.roles import role_digest
 from aceslm.ace.validation import check_divisible
-from aceslm.ace_config import AceConfig
 from aceslm.config import PLAYBOOK_MODES, GridConfig, Variant
-from aceslm.digests import digest
-from aceslm.errors import ConfigError
-from aceslm.records import Cell, ModelSpec, TaskTable
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.digests import digest
+from aceslm.core.errors import ConfigError
+from aceslm.core.records import Cell, ModelSpec, TaskTable
 
 # What `ace:` says about files, names and sizes stands in an identity by what it stands for.
 _BY_CONTENT = frozenset(

@@ -17,9 +17,9 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from aceslm.ace_config import AceConfig
-from aceslm.errors import ConfigError, nearest
-from aceslm.records import GenerationSettings
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import ConfigError, nearest
+from aceslm.core.records import GenerationSettings
 from aceslm.tracking_config import TrackingConfig
 from aceslm.yaml_files import parse, read_yaml
 

@@ -14,10 +14,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aceslm.attempts import KEPT_CLASSES
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Plan, Shard
+from aceslm.core.files import read_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Shard
 from aceslm.result_rows import as_bit
-from aceslm.store import read_json
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,11 +27,11 @@ from aceslm.ace.measures import (
 )
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.roles import citations
+from aceslm.core.files import read_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Sample
 from aceslm.data import read_snapshot
 from aceslm.journal import Journal, State
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Plan, Sample
-from aceslm.store import read_json
 
 EVOLUTION_HEADERS = (
     "evolution",

@@ -26,16 +26,17 @@ from aceslm.ace.gate import GateLedger
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.rounds import play_round
 from aceslm.ace.validation import compared_with_first, gated
-from aceslm.ace_config import AceConfig
 from aceslm.attempts import Attempt
-from aceslm.digests import digest
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.digests import digest
+from aceslm.core.errors import CorruptRun
+from aceslm.core.files import locked
+from aceslm.core.parquet import read_results
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Record, Shard
 from aceslm.engine import Engine
-from aceslm.errors import CorruptRun
 from aceslm.journal import Journal, State, StepNote
-from aceslm.parquet import read_results
 from aceslm.parts import PartWriter, part_files
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Record, Shard
 from aceslm.rows import Work, record_of
 from aceslm.steps import (
     FINAL,
@@ -48,7 +49,6 @@ from aceslm.steps import (
     planned_steps,
     starting,
 )
-from aceslm.store import locked
 
 log = logging.getLogger(__name__)
 

@@ -22,9 +22,9 @@ from aceslm.ace import codec
 from aceslm.ace.asking import Call, Lesson
 from aceslm.ace.gate import GateLedger
 from aceslm.ace.playbook import Playbook
-from aceslm.errors import CorruptRun
-from aceslm.parquet import read_table, write_values
-from aceslm.store import read_json, replacing, write_json
+from aceslm.core.errors import CorruptRun
+from aceslm.core.files import read_json, replacing, write_json
+from aceslm.core.parquet import read_table, write_values
 
 
 @dataclass(frozen=True, slots=True)

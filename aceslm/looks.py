@@ -14,11 +14,11 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from aceslm.cells import is_adaptation
-from aceslm.errors import CorruptRun, RunError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import CorruptRun, RunError
+from aceslm.core.files import read_json, write_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Plan
 from aceslm.plan import load_plans
-from aceslm.records import Plan
-from aceslm.store import read_json, write_json
 
 
 def note_looks(paths: RunPaths, plans: Sequence[Plan]) -> None:

@@ -21,19 +21,19 @@ import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aceslm.comparisons import compare_modes
+from aceslm.core.errors import CorruptRun, IncompleteRun
+from aceslm.core.files import locked, read_json, replacing, write_json
+from aceslm.core.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Shard
 from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
-from aceslm.errors import CorruptRun, IncompleteRun
 from aceslm.evolutions import evolution_figures
 from aceslm.looks import note_looks
-from aceslm.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
-from aceslm.paths import RunPaths
 from aceslm.plan import require_plans, unit_at
 from aceslm.prereg import primary_sentences, read_declaration
-from aceslm.records import Cell, Plan, Shard
 from aceslm.report import try_report
 from aceslm.result_rows import RESULT_COLUMNS
-from aceslm.store import locked, read_json, replacing, write_json
 from aceslm.summary import ShardCost, summarize
 from aceslm.tables import write_summary
 

@@ -22,11 +22,11 @@ from typing import Any
 import yaml
 
 from aceslm.config import ModelEntry, cache_dir, lock_path, model_lock, model_registry
+from aceslm.core.digests import digest, file_sha256
+from aceslm.core.errors import ConfigError, ModelUnavailable, nearest
+from aceslm.core.files import locked, replacing, write_json
+from aceslm.core.records import ModelSpec
 from aceslm.default_model import EMBEDDED_SHA256, embedded_folder
-from aceslm.digests import digest, file_sha256
-from aceslm.errors import ConfigError, ModelUnavailable, nearest
-from aceslm.records import ModelSpec
-from aceslm.store import locked, replacing, write_json
 
 Report = Callable[[str], None]
 
@@ -217,7 +217,7 @@ def _prove(name: str, spec: ModelSpec) -> None:
     """Load the model in a fresh process that may not ask any hub."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     code = (
-        "import json, sys\nfrom aceslm.engine import load_engine\nfrom aceslm.records import ModelSpec\n"
+        "import json, sys\nfrom aceslm.engine import load_engine\nfrom aceslm.core.records import ModelSpec\n"
         "load_engine(ModelSpec(**json.loads(sys.argv[1]))).close()\n"
     )
     from dataclasses import asdict

@@ -18,10 +18,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aceslm.digests import digest, file_sha256
-from aceslm.errors import CorruptRun, RunError
-from aceslm.metrics.energy import share_out
-from aceslm.parquet import (
+from aceslm.core.digests import digest, file_sha256
+from aceslm.core.errors import CorruptRun, RunError
+from aceslm.core.files import create_json, is_temporary, read_json
+from aceslm.core.parquet import (
     SCHEMA_VERSION,
     read_results,
     records_table,
@@ -29,9 +29,9 @@ from aceslm.parquet import (
     write_prompts,
     write_table,
 )
-from aceslm.paths import AttemptName, RunPaths
-from aceslm.records import Cell, Record, Shard
-from aceslm.store import create_json, is_temporary, read_json
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Cell, Record, Shard
+from aceslm.metrics.energy import share_out
 
 log = logging.getLogger(__name__)
 

@@ -15,13 +15,13 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aceslm.ace_config import AceConfig
 from aceslm.cells import is_adaptation
 from aceslm.config import GridConfig
-from aceslm.errors import ConfigError, RunError
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Plan, Shard, TaskTable, Unit
-from aceslm.store import create_json, read_json
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import ConfigError, RunError
+from aceslm.core.files import create_json, read_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Shard, TaskTable, Unit
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

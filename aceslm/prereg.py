@@ -18,14 +18,14 @@ from dataclasses import asdict, dataclass
 
 from aceslm.cells import is_adaptation
 from aceslm.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
-from aceslm.errors import ConfigError, CorruptRun
+from aceslm.core.errors import ConfigError, CorruptRun
+from aceslm.core.files import create_json, read_json
+from aceslm.core.parquet import read_table, result_schema
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Plan
 from aceslm.looks import scored_before
-from aceslm.parquet import read_table, result_schema
-from aceslm.paths import RunPaths
 from aceslm.plan import load_plans
-from aceslm.records import Plan
 from aceslm.result_rows import RESULT_COLUMNS
-from aceslm.store import create_json, read_json
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.errors import DataError
+from aceslm.core.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +119,7 @@ def _result_files(folder: Path) -> Iterable[Path]:
 def _read_result_file(path: Path) -> pd.DataFrame | None:
     import pandas as pd
 
-    from aceslm.parquet import read_table
+    from aceslm.core.parquet import read_table
 
     try:
         frame = pd.read_csv(path) if path.suffix == ".csv" else read_table(path).to_pandas()

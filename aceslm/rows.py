@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm import tasks as task_types
-from aceslm.digests import digest
+from aceslm.core.digests import digest
+from aceslm.core.listener import NO_STORY, NoStory
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
 from aceslm.engine import Engine
-from aceslm.paths import AttemptName, RunPaths
-from aceslm.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
-from aceslm.tracking.story import NO_STORY, NoStory
 
 log = logging.getLogger(__name__)
 

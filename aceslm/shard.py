@@ -17,20 +17,20 @@ from enum import Enum
 from aceslm.ace.playbook import Playbook
 from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
 from aceslm.carrying import Asked, asked_prompts, bullets_used, carry, find_sources
+from aceslm.core.digests import digest
+from aceslm.core.errors import EngineError
+from aceslm.core.listener import NO_TRACKING, NoTracking
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
 from aceslm.data import read_snapshot
-from aceslm.digests import digest
 from aceslm.engine import Engine
-from aceslm.errors import EngineError
 from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolved_prompts, overhead
 from aceslm.metering import meter_of
 from aceslm.metrics.energy import EnergyMeter
 from aceslm.parts import PartWriter, finished_units, publish_shard
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import unit_at
-from aceslm.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
 from aceslm.rows import Work, record_of
 from aceslm.steps import require_upstream
-from aceslm.tracking.story import NO_TRACKING, NoTracking
 
 log = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aceslm.paths import RunPaths
+from aceslm.core.files import process_alive, read_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan, Shard
 from aceslm.plan import require_plans
-from aceslm.records import Cell, Plan, Shard
-from aceslm.store import process_alive, read_json
 
 SILENT_S = 300.0  # an attempt on another host that has written nothing for so long is not running
 

@@ -19,12 +19,12 @@ from aceslm.ace.leakage import GoldIndex
 from aceslm.ace.merging import merge_workers
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.rounds import in_seed_order, rounds_of
-from aceslm.ace_config import AceConfig
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import UpstreamMissing
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
-from aceslm.errors import UpstreamMissing
 from aceslm.journal import Journal, State
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Sample, Shard, Unit
 from aceslm.rows import Work
 
 ROUND, MERGE, GATE, FINAL = ("round", "merge", "gate", "final")

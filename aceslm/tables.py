@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.core.files import replacing
 from aceslm.evolutions import EVOLUTION_FOOTNOTE, EVOLUTION_HEADERS, Figures, evolution_rows
-from aceslm.store import replacing
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from aceslm.errors import CorruptRun
+from aceslm.core.errors import CorruptRun
+from aceslm.core.paths import RunPaths
 from aceslm.parts import verified_shard, withdraw_shard
-from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
 
 

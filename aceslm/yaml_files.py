@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from aceslm.errors import ConfigError, nearest
+from aceslm.core.errors import ConfigError, nearest
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from aceslm.errors import AceslmError
+from aceslm.core.errors import AceslmError
 from launch.verbs import (
     bench,
     data,

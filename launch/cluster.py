@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aceslm.config import ClusterProfile
-from aceslm.errors import LaunchError, nearest
+from aceslm.core.errors import LaunchError, nearest
+from aceslm.core.records import Cell, Plan, Shard
 from aceslm.plan import levels
-from aceslm.records import Cell, Plan, Shard
 from launch import slurm
 from launch.sizing import Rate, model_key
 

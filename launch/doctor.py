@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aceslm.config import cache_dir, model_registry
+from aceslm.core.errors import LaunchError
 from aceslm.default_model import embedded_folder
-from aceslm.errors import LaunchError
 from launch import slurm
 
 _ANSWER_S = 3.0  # for a W&B server

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from aceslm.core.errors import ModelUnavailable, WorkError
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine
-from aceslm.errors import ModelUnavailable, WorkError
-from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
-from aceslm.records import Cell
 from aceslm.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aceslm.attempts import code_digest, installed_packages, provenance
-from aceslm.errors import LaunchError, MixedRun, RunError
-from aceslm.paths import RunPaths
-from aceslm.store import create_json, read_json
+from aceslm.core.errors import LaunchError, MixedRun, RunError
+from aceslm.core.files import create_json, read_json
+from aceslm.core.paths import RunPaths
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 from aceslm.ace.shuffled import permuted_golds
 from aceslm.cells import GridTask
 from aceslm.config import repository_root, task_registry
+from aceslm.core.errors import ConfigError, DataError, nearest
+from aceslm.core.records import Sample, TaskTable
 from aceslm.data import load_samples, select_split, task_digest
-from aceslm.errors import ConfigError, DataError, nearest
-from aceslm.records import Sample, TaskTable
 
 _OTHER_SPLITS = frozenset({"adapt", "validate"})
 

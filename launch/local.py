@@ -19,10 +19,10 @@ from typing import Any
 
 import psutil
 
-from aceslm.errors import LaunchError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import LaunchError
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Shard
 from aceslm.plan import levels
-from aceslm.records import Shard
 from launch.console import note
 from launch.jobs import ShardTask
 from launch.ledger import Intent

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aceslm.logs import JsonLines
-from aceslm.paths import RunPaths
-from aceslm.store import read_json
+from aceslm.core.files import read_json
+from aceslm.core.logs import JsonLines
+from aceslm.core.paths import RunPaths
 
 log = logging.getLogger(__name__)
 

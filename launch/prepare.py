@@ -25,14 +25,14 @@ from aceslm.config import (
     ResourcesConfig,
     model_registry,
 )
+from aceslm.core.errors import ConfigError, RunError
+from aceslm.core.files import locked, replacing
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, ModelSpec, Plan, Sample
 from aceslm.data import write_samples
-from aceslm.errors import ConfigError, RunError
 from aceslm.models import require_on_this_machine, resolve_model
-from aceslm.paths import RunPaths
 from aceslm.plan import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
 from aceslm.prereg import declaration, declare
-from aceslm.records import Cell, ModelSpec, Plan, Sample
-from aceslm.store import locked, replacing
 from launch.loaded_tasks import LoadedTask, after, load_task
 from launch.sizing import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
 

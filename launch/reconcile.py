@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from aceslm.errors import LaunchError
-from aceslm.paths import RunPaths
-from aceslm.store import create_json, process_alive, read_json
+from aceslm.core.errors import LaunchError
+from aceslm.core.files import create_json, process_alive, read_json
+from aceslm.core.paths import RunPaths
 from launch import slurm
 from launch.ledger import Intent, intents, submitted_arrays
 

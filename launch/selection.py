@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aceslm.errors import UsageError, nearest
+from aceslm.core.errors import UsageError, nearest
+from aceslm.core.files import locked
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Shard
 from aceslm.parts import finished_units
-from aceslm.paths import RunPaths
 from aceslm.plan import as_ranges, load_plans, save_plan, unfinished, unit_at
-from aceslm.records import Shard
 from aceslm.status import run_status
-from aceslm.store import locked
 from launch.ledger import intents
 from launch.reconcile import queued_shards
 

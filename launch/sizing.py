@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from aceslm.records import Cell
-from aceslm.store import read_json
+from aceslm.core.files import read_json
+from aceslm.core.records import Cell
 
 PILOT_SAMPLES = 16
 _MIN_ROWS = 4  # a shard of fewer rows says more about warming up than about the rate

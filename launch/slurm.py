@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from aceslm.errors import LaunchError
+from aceslm.core.errors import LaunchError
 
 _TIMEOUT_S = 60.0
 _DEFAULT_ARRAY_SIZE = 1001

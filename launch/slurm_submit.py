@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.config import ClusterProfile, cluster_profile
-from aceslm.errors import AceslmError, LaunchError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import AceslmError, LaunchError
+from aceslm.core.files import locked
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Plan, Shard
 from aceslm.plan import load_plans, unfinished
-from aceslm.records import Plan, Shard
 from aceslm.status import is_done
-from aceslm.store import locked
 from launch import slurm
 from launch.cluster import ArrayPlan, check_limits, executor, make_arrays, make_tasks, parameters, sbatch_text
 from launch.jobs import ShardTask

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aceslm.errors import LaunchError, WorkError
-from aceslm.paths import AttemptName, RunPaths
+from aceslm.core.errors import LaunchError, WorkError
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Plan, Shard
 from aceslm.plan import load_plans, unfinished
-from aceslm.records import Plan, Shard
 from aceslm.shard import StopFlag
 from aceslm.status import RunStatus, is_done, run_status
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs

@@ -13,10 +13,10 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from aceslm.errors import LaunchError
-from aceslm.paths import AttemptName
+from aceslm.core.errors import LaunchError
+from aceslm.core.files import process_alive
+from aceslm.core.paths import AttemptName
 from aceslm.shard import FlushPolicy, StopFlag
-from aceslm.store import process_alive
 from launch import slurm
 from launch.ledger import Intent
 

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 import transformers
 
+from aceslm.core.records import Completion, GenerationSettings, ModelSpec, Prompt
 from aceslm.engine.prompting import Prompter
 from aceslm.engine.sampling import penalised, sampling_scores
-from aceslm.records import Completion, GenerationSettings, ModelSpec, Prompt
 
 NEAR_TIE = 1e-3
 GREEDY = GenerationSettings()

@@ -10,12 +10,26 @@ from typing import Any
 
 from aceslm.ace import codec
 from aceslm.ace.playbook import Bullet, Playbook
-from aceslm.digests import digest
-from aceslm.parquet import read_table, records_table, result_schema, table_writer, write_prompts
-from aceslm.paths import RunPaths
+from aceslm.core.digests import digest
+from aceslm.core.files import write_json
+from aceslm.core.parquet import (
+    read_table,
+    records_table,
+    result_schema,
+    table_writer,
+    write_prompts,
+)
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import (
+    Cell,
+    GenerationSettings,
+    ModelSpec,
+    Plan,
+    Record,
+    Shard,
+    TaskTable,
+)
 from aceslm.plan import save_plan
-from aceslm.records import Cell, GenerationSettings, ModelSpec, Plan, Record, Shard, TaskTable
-from aceslm.store import write_json
 from aceslm.summary import summarize
 
 MODES = ("baseline", "scaffold", "ace", "ace_frozen")

@@ -10,12 +10,12 @@ from typing import Any
 
 from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.config import GridConfig
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.evolving import final_playbook
 from aceslm.journal import Journal, State
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import levels, load_plans
-from aceslm.records import Completion, GenerationSettings, Plan, Prompt
 from aceslm.shard import Outcome, run_shard
 from launch.prepare import prepare, write_run
 

@@ -14,13 +14,13 @@ from test_ace_mode import Recording
 from aceslm.ace import codec
 from aceslm.cells import is_adaptation
 from aceslm.config import GridConfig
-from aceslm.errors import ConfigError, UpstreamMissing
+from aceslm.core.errors import ConfigError, UpstreamMissing
+from aceslm.core.parquet import read_table
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Plan, Shard
 from aceslm.evolving import final_playbook
 from aceslm.journal import Journal
-from aceslm.parquet import read_table
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import deal, levels, load_plans
-from aceslm.records import Plan, Shard
 from aceslm.shard import run_shard
 from launch.local import pack, task_needs
 from launch.prepare import prepare, write_run

@@ -16,10 +16,10 @@ from aceslm.ace.gate import GateLedger
 from aceslm.ace.playbook import ACTIVE, CANDIDATE, QUARANTINED
 from aceslm.ace.schemas import CURATOR_JSON
 from aceslm.ace.validation import divided
-from aceslm.ace_config import AceConfig
-from aceslm.errors import ConfigError
-from aceslm.paths import AttemptName
-from aceslm.records import Sample
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import ConfigError
+from aceslm.core.paths import AttemptName
+from aceslm.core.records import Sample
 from aceslm.shard import run_shard
 
 EVOLVE = ("evolve",)

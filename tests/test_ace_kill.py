@@ -13,7 +13,7 @@ from teaching import files, split_task
 from test_kill import kill_everything, submit
 from test_run import content
 
-from aceslm.paths import RunPaths
+from aceslm.core.paths import RunPaths
 
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])

@@ -27,9 +27,9 @@ from aceslm.ace.measures import (
 from aceslm.ace.merging import merge_workers
 from aceslm.ace.playbook import CANDIDATE, QUARANTINED, Playbook
 from aceslm.ace.shuffled import length_matched, neutral, permuted_golds
-from aceslm.ace_config import AceConfig
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.records import Sample
 from aceslm.data.importers.ai4i import RULES
-from aceslm.records import Sample
 
 
 def sample(answer: str, sample_id: str = "s", **more: object) -> Sample:

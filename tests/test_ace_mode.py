@@ -17,12 +17,12 @@ from test_run import TIMINGS, planned
 from aceslm import evolving, journal
 from aceslm.ace import codec
 from aceslm.ace.rounds import rounds_of
+from aceslm.core.errors import ConfigError, CorruptRun, Locked
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.errors import ConfigError, CorruptRun, Locked
 from aceslm.merge import merge_run
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
-from aceslm.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.shard import Outcome, StopFlag, run_shard
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "retrieve_top_k": 2, "reflection_rounds": 2}

@@ -15,7 +15,7 @@ from aceslm.ace.codec import dumps, load, loads, save
 from aceslm.ace.deltas import HARMFUL, HELPFUL, Add, Merge, Refusal, Remove, Tag, Update, apply
 from aceslm.ace.playbook import QUARANTINED, Bullet, Playbook
 from aceslm.ace.upkeep import Limits, dedup, enforce_budget, maintain, prune, text_similarity
-from aceslm.errors import DataError
+from aceslm.core.errors import DataError
 
 
 def reasons(book: Playbook, *changes: object) -> list[str]:

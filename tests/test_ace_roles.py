@@ -25,7 +25,7 @@ from aceslm.ace.schemas import (
     REFLECTOR_SCHEMA,
     conforms,
 )
-from aceslm.records import Sample
+from aceslm.core.records import Sample
 from aceslm.tasks import build_messages, permutation
 
 SPAN = Sample("s1", "Which segment grew?", "Retail outlets", context="Retail outlets grew.", domain="finance")

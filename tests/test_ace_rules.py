@@ -10,7 +10,7 @@ from ace_values import LESSONS
 from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, split_task
 
 from aceslm.ace.roles import echo_refusal
-from aceslm.parquet import read_table
+from aceslm.core.parquet import read_table
 
 
 def test_random_golds_of_the_scored_split_change_no_prompt_no_playbook_and_no_prediction(

@@ -12,11 +12,11 @@ from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, s
 
 from aceslm.ace import codec
 from aceslm.ace.playbook import Bullet, Playbook
-from aceslm.errors import Locked, UpstreamMissing
+from aceslm.core.errors import Locked, UpstreamMissing
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Plan, Prompt, Shard
 from aceslm.evolving import alone
 from aceslm.journal import Journal
-from aceslm.paths import AttemptName, RunPaths
-from aceslm.records import Plan, Prompt, Shard
 from aceslm.shard import run_shard
 
 SETTINGS: dict[str, Any] = {"workers": 3, "round_size": 2, "gate": True}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Command
 
-from aceslm.paths import RunPaths
+from aceslm.core.paths import RunPaths
 from launch import local, slurm
 
 

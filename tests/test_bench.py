@@ -20,10 +20,10 @@ from aceslm.bench.contenders import LoadOptions, LocalContender, TimedRun, close
 from aceslm.bench.roofline import decode_bytes_per_step, necessary, prefill_flop
 from aceslm.bench.timing import Repeats, time_workload
 from aceslm.bench.workloads import WORKLOADS, make_workload
+from aceslm.core.records import GenerationSettings, Prompt
 from aceslm.engine.hardware import ModelShape, measure_hardware, model_shape
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.models import resolve_model
-from aceslm.records import GenerationSettings, Prompt
 
 FAKE_VLLM = """
 class SamplingParams:

@@ -12,9 +12,9 @@ from conftest import Command, only_run
 from test_run import planned
 
 from aceslm import attempts
+from aceslm.core.paths import RunPaths
 from aceslm.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.merge import merge_run
-from aceslm.paths import RunPaths
 from aceslm.plan import load_plans
 from aceslm.summary import summarize
 
@@ -176,8 +176,8 @@ def test_a_rehearsed_grid_with_ace_says_its_break_even(tmp_path: Path) -> None:
 
     paths = planned(tmp_path, task(tmp_path), modes=["scaffold", "ace"], ace=ACE)
     (plan,) = load_plans(paths)
+    from aceslm.core.paths import AttemptName
     from aceslm.engine.scripted import ScriptedEngine
-    from aceslm.paths import AttemptName
     from aceslm.shard import run_shard
 
     for shard in plan.shards:

@@ -11,9 +11,9 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aceslm.core.errors import CorruptRun, DataError
+from aceslm.core.records import ANSWER_TYPES, Sample
 from aceslm.data import load_samples, read_snapshot, select_split, task_digest, write_samples
-from aceslm.errors import CorruptRun, DataError
-from aceslm.records import ANSWER_TYPES, Sample
 
 GOOD = {"id": "a", "question": "Why?", "answer": "because"}
 

@@ -14,14 +14,14 @@ import pandas as pd
 import pytest
 from test_run import planned, run_first
 
+from aceslm.core.errors import EngineError
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.errors import EngineError
 from aceslm.merge import merge_run
 from aceslm.metrics import counters as counters_module
 from aceslm.metrics import energy
 from aceslm.metrics.counters import open_counters
 from aceslm.metrics.energy import Counter, Counters, EnergyMeter
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
 from aceslm.shard import FlushPolicy, StopFlag, run_shard
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
+from aceslm.core.engine import never
+from aceslm.core.errors import ConfigError, EngineError, ModelUnavailable
+from aceslm.core.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
 from aceslm.engine import load_engine
-from aceslm.engine.base import never
 from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.loading import _why_not
 from aceslm.engine.prompting import Prompter
-from aceslm.errors import ConfigError, EngineError, ModelUnavailable
 from aceslm.models import resolve_model
-from aceslm.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
 
 GREEDY = GenerationSettings()
 

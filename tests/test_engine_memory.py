@@ -13,11 +13,11 @@ import torch
 from near_ties import GREEDY
 from tinies import LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, Prompt
 from aceslm.engine import load_engine, never, shared_prefix
 from aceslm.engine.kv_cache import KVStore, SlotCache
-from aceslm.errors import EngineError
 from aceslm.models import resolve_model
-from aceslm.records import Completion, Prompt
 
 pytestmark = pytest.mark.usefixtures("one_core")
 

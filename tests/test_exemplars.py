@@ -14,9 +14,9 @@ from aceslm.ace.exemplars import ExemplarIndex, joined, solved, turns_of
 from aceslm.ace.merging import merge_workers
 from aceslm.ace.playbook import Exemplar, Playbook
 from aceslm.ace.shuffled import length_matched, neutral
-from aceslm.ace_config import AceConfig
-from aceslm.errors import DataError
-from aceslm.records import GenerationSettings, Message, Prompt
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import DataError
+from aceslm.core.records import GenerationSettings, Message, Prompt
 
 REVENUE = Exemplar("What was the revenue in the first year?", "12", "u1", 1)
 MARGIN = Exemplar("How did the margin change?", "fell", "u2", 2)

@@ -14,14 +14,14 @@ import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
 from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 from aceslm.engine import Engine, load_engine, never
 from aceslm.engine.grammar import Grammars, Matcher, _pack, _unpack
 from aceslm.engine.places import bounded_strings
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
 from aceslm.engine.schema import check_bounded
-from aceslm.errors import EngineError
 from aceslm.models import resolve_model
-from aceslm.records import Completion, GenerationSettings, Message, Prompt
 
 HOT = GenerationSettings(temperature=1.5)
 END = 1

@@ -17,14 +17,14 @@ import pandas as pd
 import pytest
 from conftest import ROOT, Command
 
+from aceslm.core.errors import DataError, UsageError
+from aceslm.core.records import Sample
 from aceslm.data import load_samples, task_digest
 from aceslm.data.importers import IMPORTERS, Columns, ImportReport, import_dataset, write_task
 from aceslm.data.importers.ai4i import RULES
 from aceslm.data.importers.nab import render
 from aceslm.data.importers.summary import dropped_summaries, split_summaries
 from aceslm.data.importers.tatqa import markdown_table
-from aceslm.errors import DataError, UsageError
-from aceslm.records import Sample
 
 PUBLIC = Path(os.environ.get("ACESLM_DATA") or ROOT.parent / "shared" / "data")
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from test_run import planned, stopped_after
 
 from aceslm.attempts import attempt_on
-from aceslm.paths import AttemptName, RunPaths
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
 from aceslm.shard import StopFlag, run_shard
 from aceslm.status import run_status

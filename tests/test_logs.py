@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from conftest import Command, only_run
 
-from aceslm.logs import HIDDEN, JsonLines, about, redacted
+from aceslm.core.logs import HIDDEN, JsonLines, about, redacted
 from launch.log_files import read_lines, rendered
 
 
@@ -94,7 +94,7 @@ def test_failed_shards_are_told_with_class_traceback_and_log(
         assert "told to break" in error["traceback"]
     text = aceslm("logs", f"results/{run.name}", "--failed").out
     assert text.count("== c") == len(stories)
-    assert "   aceslm.errors.EngineError" in text
+    assert "   aceslm.core.errors.EngineError" in text
 
 
 def test_a_shard_that_died_without_a_trace_shows_the_end_of_its_log(

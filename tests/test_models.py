@@ -10,7 +10,7 @@ from tiny_models import save_tiny_llama
 
 import aceslm.config
 from aceslm.config import lock_path, model_registry
-from aceslm.errors import ConfigError, ModelUnavailable
+from aceslm.core.errors import ConfigError, ModelUnavailable
 from aceslm.models import folder_digest, prestage_model, resolve_model
 
 COMMIT = "a" * 40

@@ -10,7 +10,7 @@ import torch
 from near_ties import Reference, first_difference
 from tiny_models import RAW_TEMPLATE, tiny_model, tiny_tokenizer
 
-from aceslm.records import Completion, GenerationSettings, Message, Prompt
+from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 
 ASKED = Prompt("asked", (Message("user", "What is revenue 1 2 3"),), max_new_tokens=8, ignore_eos=True)
 

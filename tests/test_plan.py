@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from aceslm.cells import GridTask, expand, run_digest
 from aceslm.config import GridConfig
-from aceslm.errors import ConfigError, RunError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import ConfigError, RunError
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, ModelSpec, TaskTable
 from aceslm.plan import (
     chunks,
     load_plans,
@@ -20,7 +21,6 @@ from aceslm.plan import (
     unit_at,
     wanted_ranges,
 )
-from aceslm.records import Cell, ModelSpec, TaskTable
 
 MODEL = ModelSpec("m", "org/m", "abc")
 TASK = TaskTable("t", "d1", "finance", "", tuple(f"s{n}" for n in range(10)))

@@ -10,9 +10,9 @@ import pytest
 from test_ace_frozen import ACE, split_task
 
 from aceslm.config import GridConfig
-from aceslm.errors import ConfigError, RunError
+from aceslm.core.errors import ConfigError, RunError
+from aceslm.core.paths import RunPaths
 from aceslm.looks import scored_before
-from aceslm.paths import RunPaths
 from aceslm.prereg import primary_outcome, read_declaration
 from launch.prepare import Prepared, narrow, prepare, write_run
 from launch.submit import Launch, launch_missing

@@ -13,13 +13,13 @@ from near_ties import Reference
 from teaching import journal, planned
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aceslm.core.paths import AttemptName
+from aceslm.core.records import GenerationSettings, Message, Prompt
 from aceslm.data.importers import import_dataset
 from aceslm.default_model import embedded_folder
 from aceslm.engine import load_engine, never
 from aceslm.engine.loading import load_model
 from aceslm.models import prestage_model, resolve_model
-from aceslm.paths import AttemptName
-from aceslm.records import GenerationSettings, Message, Prompt
 from aceslm.shard import run_shard
 from aceslm.tasks import build_messages
 

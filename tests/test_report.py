@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from report_runs import add_playbooks, cell_of, make_run, prose
 
 from aceslm import report as report_package
-from aceslm.errors import RunError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import RunError
+from aceslm.core.paths import RunPaths
 from aceslm.report import write_report
 from aceslm.report.blocks import BLOCK_CHARS, TextStore, Words, as_json, packed, script_json
 from aceslm.report.prompts import Parts, put_back, take_out

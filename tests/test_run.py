@@ -16,11 +16,11 @@ from conftest import Command, only_run
 
 from aceslm import merge, parts, status
 from aceslm.attempts import attempt_on, failure_class
+from aceslm.core.errors import CorruptRun, DataError, EngineError
+from aceslm.core.parquet import read_results, result_schema, write_table
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.errors import CorruptRun, DataError, EngineError
 from aceslm.merge import merge_run
-from aceslm.parquet import read_results, result_schema, write_table
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
 from aceslm.shard import FlushPolicy, Outcome, StopFlag, run_shard
 from aceslm.status import run_status
@@ -461,8 +461,8 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
 ) -> None:
     from dataclasses import replace
 
+    from aceslm.core.records import Shard
     from aceslm.plan import save_plan
-    from aceslm.records import Shard
 
     paths = planned(tmp_path, many_samples)
     stop = StopFlag()

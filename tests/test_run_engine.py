@@ -16,14 +16,14 @@ from near_ties import NEAR_TIE
 from tiny_models import save_tiny_llama
 
 from aceslm.config import GridConfig
+from aceslm.core.files import read_json
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine, shared_prefix
 from aceslm.merge import merge_run
 from aceslm.parts import read_parts, verified_shard
-from aceslm.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
-from aceslm.records import Cell
 from aceslm.shard import FlushPolicy, Outcome, StopFlag, run_shard
-from aceslm.store import read_json
 from launch.prepare import prepare, write_run
 
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
@@ -197,7 +197,7 @@ RANK = """
 import sys
 from pathlib import Path
 from aceslm.engine import load_engine, shared_prefix
-from aceslm.paths import AttemptName, RunPaths
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan import load_plans
 from aceslm.shard import run_shard
 

@@ -14,10 +14,10 @@ from near_ties import GREEDY, NEAR_TIE
 from tinies import ENGINE, LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 from tiny_models import FAMILIES, WORDS
 
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine import never, shared_prefix
 from aceslm.engine.packed import Fill, PackedModel
 from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
-from aceslm.records import Completion, GenerationSettings, Prompt
 
 # every test here holds for any engine: "generate" must pass too (tinies.ENGINE), but for margins
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")

@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from aceslm.errors import Locked, RunError
-from aceslm.store import STALE_LOCK_S, create_json, locked, read_json, replacing, write_json
+from aceslm.core.errors import Locked, RunError
+from aceslm.core.files import (
+    STALE_LOCK_S,
+    create_json,
+    locked,
+    read_json,
+    replacing,
+    write_json,
+)
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:

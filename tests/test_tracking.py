@@ -221,7 +221,7 @@ def test_a_killed_workers_script_is_told_up_to_its_last_whole_line(tmp_path: Pat
 
 
 def script_of(folder: Path, lines: list[Any]) -> Any:
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from aceslm.tracking.script import shard_script, write_script
 
     paths = RunPaths(folder / "run")

@@ -73,7 +73,7 @@ def test_an_upload_that_was_stopped_goes_on_with_the_rest(
 ) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     aceslm("submit", grid_file, "--cluster", "debug", "--limit", "1", "--task-name", "iot_tiny")
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from aceslm.tracking.upload import upload
 
     batches = upload(RunPaths(only_run(tmp_path)), batch_size=2)

@@ -16,9 +16,9 @@ from near_ties import GREEDY, Reference
 from tiny_models import RAW_TEMPLATE, save_tiny, tiny_model, tiny_tokenizer
 from transformers import AutoTokenizer
 
+from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 from aceslm.engine import load_engine, never
 from aceslm.models import resolve_model
-from aceslm.records import Completion, GenerationSettings, Message, Prompt
 
 ENGINE = "shared_prefix"
 LONG = "What is the answer to this question Context revenue rose because gross profit " * 2

@@ -14,9 +14,9 @@ from aceslm.ace.exemplars import ExemplarIndex, turns_of
 from aceslm.ace.playbook import Playbook, render_bullets
 from aceslm.ace.retrieval import BulletIndex
 from aceslm.ace.roles import citations, used_bullets
-from aceslm.ace_config import AceConfig
-from aceslm.digests import digest
-from aceslm.records import Cell, Completion, Prompt, Sample, Unit
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.digests import digest
+from aceslm.core.records import Cell, Completion, Prompt, Sample, Unit
 from aceslm.rows import prompt_for
 from aceslm.tasks import judge
 

@@ -15,10 +15,10 @@ from aceslm.ace.deltas import Applied, Delta
 from aceslm.ace.gate import Trial
 from aceslm.ace.parsing import Reflection
 from aceslm.ace.playbook import Playbook
-from aceslm.ace_config import AceConfig
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Cell, Completion, GenerationSettings, Prompt, Sample, Unit
 from aceslm.engine import Engine
-from aceslm.errors import EngineError
-from aceslm.records import Cell, Completion, GenerationSettings, Prompt, Sample, Unit
 
 GENERATOR, REFLECTOR, CURATOR = ROLES = ("generator", "reflector", "curator")
 VALIDATION = "validation"  # what the gate and candidates ask the Generator, timed apart

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.ace.playbook import DEFAULT_SECTION, Bullet, Exemplar, Playbook, tidy
-from aceslm.errors import DataError
-from aceslm.store import replacing
+from aceslm.core.errors import DataError
+from aceslm.core.files import replacing
 
 FORMAT = "aceslm-playbook"
 SCHEMA = 1

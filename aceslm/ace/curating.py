@@ -23,8 +23,8 @@ from aceslm.ace.roles import LESSONS_PER_CURATION, curator_messages, echo_refusa
 from aceslm.ace.schemas import CURATOR_JSON, CURATOR_MAX_NEW_TOKENS
 from aceslm.ace.upkeep import Limits, maintain
 from aceslm.ace.validation import best_candidate
-from aceslm.digests import digest
-from aceslm.records import Completion, GenerationSettings, Prompt, Unit
+from aceslm.core.digests import digest
+from aceslm.core.records import Completion, GenerationSettings, Prompt, Unit
 
 Groups = Sequence[Sequence[Lesson]]
 

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aceslm.ace.playbook import ACTIVE, CANDIDATE, QUARANTINED, Playbook
-from aceslm.digests import digest
-from aceslm.records import Sample
+from aceslm.core.digests import digest
+from aceslm.core.records import Sample
 
 DEFAULT_THRESHOLD = 1.28  # one-sided 10 % of the sign test's normal approximation
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from aceslm.ace.leakage import GoldIndex
 from aceslm.ace.playbook import Bullet, Playbook
 from aceslm.ace.upkeep import CountTokens, Similarity, text_similarity
-from aceslm.records import Sample
+from aceslm.core.records import Sample
 
 _NUMBER = re.compile(r"(?<![\w.])[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 _COMMON_WORDS = frozenset("above below between than times when whatever minus with rule holds".split())

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from aceslm.digests import digest
+from aceslm.core.digests import digest
 
 ACTIVE = "active"
 CANDIDATE = "candidate"

@@ -21,8 +21,8 @@ from aceslm.ace.parsing import Reflection
 from aceslm.ace.playbook import Bullet, Playbook, render_bullets
 from aceslm.ace.role_prompts import DEFAULT_CASE, WORKED_CASES, WorkedCase
 from aceslm.ace.schemas import CURATOR_SCHEMA, REFLECTOR_SCHEMA
-from aceslm.digests import digest
-from aceslm.records import Message, Sample
+from aceslm.core.digests import digest
+from aceslm.core.records import Message, Sample
 from aceslm.tasks import ANSWER_TYPES, permutation
 from aceslm.tasks.base import gold_spans
 

@@ -25,9 +25,9 @@ from aceslm.ace.parsing import parse_reflection
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.roles import credit, reflector_messages
 from aceslm.ace.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
-from aceslm.ace_config import AceConfig
-from aceslm.digests import digest
-from aceslm.records import Prompt, Sample, Unit
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.digests import digest
+from aceslm.core.records import Prompt, Sample, Unit
 
 
 def in_seed_order(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 
 from aceslm.ace.playbook import Bullet, Playbook
 from aceslm.ace.upkeep import CountTokens
-from aceslm.digests import digest
-from aceslm.records import Sample
+from aceslm.core.digests import digest
+from aceslm.core.records import Sample
 
 _NEUTRAL_SENTENCES = (
     "Rivers carry sand to the sea and leave it where the water slows.",

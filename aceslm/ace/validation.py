@@ -18,10 +18,10 @@ from aceslm.ace.answering import validated
 from aceslm.ace.asking import Evolution
 from aceslm.ace.gate import Trial, compare, decide, draw_minibatch, select_candidate, settle
 from aceslm.ace.playbook import Playbook
-from aceslm.ace_config import AceConfig
-from aceslm.digests import digest
-from aceslm.errors import ConfigError
-from aceslm.records import Sample
+from aceslm.core.ace_config import AceConfig
+from aceslm.core.digests import digest
+from aceslm.core.errors import ConfigError
+from aceslm.core.records import Sample
 
 GATE, SELECT, FINAL = PURPOSES = ("gate", "select", "final")
 SELECT_SHARE = 110 / 180  # select 110, gate 70: as TAT-QA's validation questions are divided

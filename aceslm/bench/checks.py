@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm.bench.contenders import Contender, TimedRun
-from aceslm.records import GenerationSettings, Prompt
+from aceslm.core.records import GenerationSettings, Prompt
 
 GREEDY = GenerationSettings()
 SAMPLED = GenerationSettings(temperature=1.0)

@@ -14,8 +14,8 @@ from itertools import takewhile
 
 from aceslm.bench.contenders import Contender
 from aceslm.bench.workloads import CountTokens, make_workload
+from aceslm.core.records import GenerationSettings, Prompt
 from aceslm.engine.hardware import Hardware, ModelShape
-from aceslm.records import GenerationSettings, Prompt
 
 ROWS = 8
 _NEW_TOKENS = 33

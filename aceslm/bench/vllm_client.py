@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.bench.contenders import TimedRun
-from aceslm.digests import digest
+from aceslm.core.digests import digest
+from aceslm.core.errors import WorkError
+from aceslm.core.records import GenerationSettings, ModelSpec, Prompt
 from aceslm.engine import EngineInfo
-from aceslm.errors import WorkError
-from aceslm.records import GenerationSettings, ModelSpec, Prompt
 
 _WORKER = Path(__file__).with_name("vllm_worker.py")
 

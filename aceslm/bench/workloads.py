@@ -14,8 +14,8 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from aceslm.errors import UsageError, nearest
-from aceslm.records import Message, Prompt
+from aceslm.core.errors import UsageError, nearest
+from aceslm.core.records import Message, Prompt
 
 CountTokens = Callable[[str], int]
 

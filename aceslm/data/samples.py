@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from aceslm.digests import digest
-from aceslm.errors import DataError, nearest
-from aceslm.records import Sample
+from aceslm.core.digests import digest
+from aceslm.core.errors import DataError, nearest
+from aceslm.core.records import Sample
 
 
 def task_digest(samples: Sequence[Sample]) -> str:
@@ -35,7 +35,7 @@ def write_samples(samples: Sequence[Sample], path: Path) -> None:
     """Write samples as Parquet, atomically; `read_snapshot` gives exactly them back."""
     import pyarrow as pa
 
-    from aceslm.parquet import write_table
+    from aceslm.core.parquet import write_table
 
     lists = pa.list_(pa.string())
     schema = pa.schema(
@@ -51,7 +51,7 @@ def read_snapshot(path: Path) -> tuple[Sample, ...]:
     Raises:
         CorruptRun: the file is damaged.
     """
-    from aceslm.parquet import read_table
+    from aceslm.core.parquet import read_table
 
     rows = read_table(path).to_pylist()
     return tuple(Sample(**{**row, "choices": tuple(row["choices"])}) for row in rows)

@@ -7,9 +7,9 @@ for completion in engine.generate(prompts, settings):
 
 from __future__ import annotations
 
-from aceslm.engine.base import Engine, EngineCounters, EngineInfo, never
-from aceslm.errors import ConfigError, nearest
-from aceslm.records import ModelSpec
+from aceslm.core.engine import Engine, EngineCounters, EngineInfo, never
+from aceslm.core.errors import ConfigError, nearest
+from aceslm.core.records import ModelSpec
 
 __all__ = ["Engine", "EngineCounters", "EngineInfo", "load_engine", "never"]
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import transformers
 
-from aceslm.engine.base import EngineCounters, EngineInfo, never
+from aceslm.core.engine import EngineCounters, EngineInfo, never
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine.devices import dtype_name
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.model_engine import ModelEngine
-from aceslm.errors import EngineError
-from aceslm.records import Completion, GenerationSettings, Prompt
 
 
 class ContinuousEngine(ModelEngine):

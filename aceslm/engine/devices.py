@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import torch
 
-from aceslm.errors import EngineError
+from aceslm.core.errors import EngineError
 
 log = logging.getLogger(__name__)
 

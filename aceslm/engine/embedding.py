@@ -11,10 +11,10 @@ from typing import Any
 import torch
 import transformers
 
+from aceslm.core.errors import ModelUnavailable
+from aceslm.core.records import ModelSpec
 from aceslm.engine.devices import choose_device, follow_cores
 from aceslm.engine.loading import load_tokenizer, locate
-from aceslm.errors import ModelUnavailable
-from aceslm.records import ModelSpec
 
 _BATCH = 64
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from aceslm.core.records import Completion, GenerationSettings
 from aceslm.engine.drafts import Drafter
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.kv_cache import KVStore, SlotCache
@@ -17,7 +18,6 @@ from aceslm.engine.pass_plan import Block
 from aceslm.engine.prefixes import PrefixTree
 from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
 from aceslm.engine.schedule import AdmissionQueue, SlotShape, slot_shape, users_of_nodes
-from aceslm.records import Completion, GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)

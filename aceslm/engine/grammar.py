@@ -20,10 +20,10 @@ from typing import Any
 
 import torch
 
+from aceslm.core.errors import EngineError
 from aceslm.engine.devices import available_cores
 from aceslm.engine.places import Place, bounded_strings
 from aceslm.engine.schema import check_bounded
-from aceslm.errors import EngineError
 
 # the allowed tokens of a place in a schema, one bit a token
 Known = dict[str, torch.Tensor]

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 import transformers
 
+from aceslm.core.records import ModelSpec
 from aceslm.engine.devices import available_cores, follow_cores
 from aceslm.engine.loading import locate
-from aceslm.records import ModelSpec
 
 # rows, columns, inner length of products x @ w.T: squares, and tall ones as a packed prefill has them
 _PRODUCTS = {

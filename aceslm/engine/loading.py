@@ -14,6 +14,8 @@ import torch
 import transformers
 from safetensors import SafetensorError
 
+from aceslm.core.errors import EngineError, ModelUnavailable
+from aceslm.core.records import ModelSpec
 from aceslm.default_model import embedded_folder
 from aceslm.engine.devices import (
     choose_device,
@@ -23,9 +25,7 @@ from aceslm.engine.devices import (
     free_cuda_bytes,
     needs_several_devices,
 )
-from aceslm.errors import EngineError, ModelUnavailable
 from aceslm.models import folder_digest, require_on_this_machine
-from aceslm.records import ModelSpec
 
 log = logging.getLogger(__name__)
 

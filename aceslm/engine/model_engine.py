@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
+from aceslm.core.records import Prompt
 from aceslm.engine.grammar import Grammars
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.prompting import Prompter
 from aceslm.engine.replies import Request
-from aceslm.records import Prompt
 
 
 class ModelEngine:

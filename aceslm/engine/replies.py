@@ -9,10 +9,10 @@ from typing import Any
 
 import torch
 
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine.grammar import Grammars, Matcher
 from aceslm.engine.sampling import penalised, sampling_scores
-from aceslm.errors import EngineError
-from aceslm.records import Completion, GenerationSettings, Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from aceslm.errors import EngineError
+from aceslm.core.errors import EngineError
 
 _DEFINITIONS = "#/$defs/"
 _REFUSED = (

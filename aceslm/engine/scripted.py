@@ -14,10 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from aceslm.digests import digest
-from aceslm.engine.base import EngineCounters, EngineInfo, never
-from aceslm.errors import EngineError
-from aceslm.records import Completion, GenerationSettings, Prompt
+from aceslm.core.digests import digest
+from aceslm.core.engine import EngineCounters, EngineInfo, never
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 
 _LESSON_WORDS = "check compare read copy match column row unit year label total reading".split()
 _WORDS = ("normal", "anomalous", "Retail", "32", "7.7", "freight costs fell")

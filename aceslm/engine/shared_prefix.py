@@ -18,8 +18,10 @@ from dataclasses import replace
 
 import torch
 
+from aceslm.core.engine import EngineCounters, EngineInfo, never
+from aceslm.core.errors import EngineError
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine.attention import ATTENTION_NAME, register
-from aceslm.engine.base import EngineCounters, EngineInfo, never
 from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
 from aceslm.engine.flight import Flight, Limits
@@ -32,8 +34,6 @@ from aceslm.engine.pieces import choose_kernels
 from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
 from aceslm.engine.replies import Request
 from aceslm.engine.support import head_dim, prove
-from aceslm.errors import EngineError
-from aceslm.records import Completion, GenerationSettings, Prompt
 
 log = logging.getLogger(__name__)
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aceslm.comparisons import compare_modes
+from aceslm.core.files import replacing
+from aceslm.core.parquet import read_table, result_schema
+from aceslm.core.paths import RunPaths
 from aceslm.costs import break_evens, cell_costs, cost_lines
 from aceslm.evolutions import EVOLUTION_FOOTNOTE, read_evolutions
-from aceslm.parquet import read_table, result_schema
-from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
 from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report.blocks import Words, as_json, packed
@@ -32,7 +33,6 @@ from aceslm.report.playbooks import Book, finder, read_playbooks
 from aceslm.report.plots import draw_all
 from aceslm.report.samples import SEED, Browser, Choice, build_browser, choose_rows
 from aceslm.result_rows import RESULT_COLUMNS
-from aceslm.store import replacing
 from aceslm.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 
 if TYPE_CHECKING:

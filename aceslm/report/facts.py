@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.core.files import read_json
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell
 from aceslm.costs import cell_costs, total
-from aceslm.paths import RunPaths
 from aceslm.plan import require_plans
-from aceslm.records import Cell
 from aceslm.report.plots import short
-from aceslm.store import read_json
 
 _MANY_SENTENCES = 12
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from aceslm.ace import codec
 from aceslm.ace.playbook import Bullet, Playbook
-from aceslm.errors import DataError
-from aceslm.paths import RunPaths
+from aceslm.core.errors import DataError
+from aceslm.core.files import is_temporary
+from aceslm.core.paths import RunPaths
 from aceslm.report.samples import FindPlaybook
-from aceslm.store import is_temporary
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aceslm.parquet import iter_rows
-from aceslm.paths import RunPaths
+from aceslm.core.parquet import iter_rows
+from aceslm.core.paths import RunPaths
 from aceslm.report.blocks import TextStore
 from aceslm.report.prompts import Parts, take_out
 

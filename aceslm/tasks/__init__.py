@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from aceslm.records import Message, Sample
+from aceslm.core.records import Message, Sample
 from aceslm.tasks.base import AnswerType, Verdict, permutation
 from aceslm.tasks.choice import Choice
 from aceslm.tasks.label import Label

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from aceslm.core.records import Sample
 from aceslm.quantities import MULTIPLIERS, Quantity, as_quantity
-from aceslm.records import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit
 from aceslm.tasks.text import find_quantity
 

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aceslm.config import GridConfig
-from aceslm.digests import digest, file_sha256
-from aceslm.errors import Locked
-from aceslm.paths import RunPaths
+from aceslm.core.digests import digest, file_sha256
+from aceslm.core.errors import Locked
+from aceslm.core.files import locked, read_json, write_json
+from aceslm.core.paths import RunPaths
 from aceslm.plan import require_plans
-from aceslm.store import locked, read_json, write_json
 from aceslm.tracking.figures import cell_lines, grid_lines, read_merged
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess

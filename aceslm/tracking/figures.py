@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from aceslm.cells import run_digest
 from aceslm.comparisons import Comparison, compare_modes
 from aceslm.config import GridConfig
-from aceslm.digests import file_sha256
+from aceslm.core.digests import file_sha256
+from aceslm.core.files import read_json
+from aceslm.core.parquet import read_table, result_schema
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Cell, Plan
 from aceslm.journal import Journal
-from aceslm.parquet import read_table, result_schema
-from aceslm.paths import RunPaths
-from aceslm.records import Cell, Plan
 from aceslm.result_rows import RESULT_COLUMNS
-from aceslm.store import read_json
 from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
 
 if TYPE_CHECKING:

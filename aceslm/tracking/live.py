@@ -18,13 +18,13 @@ import psutil
 
 from aceslm.cells import run_digest
 from aceslm.config import GridConfig
-from aceslm.paths import AttemptName, RunPaths
-from aceslm.records import Cell, Plan, Record, Shard
+from aceslm.core.listener import NO_TRACKING, NoStory, NoTracking
+from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.records import Cell, Plan, Record, Shard
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess
 from aceslm.tracking.script import Line, RunHeader, encode, header_line, shard_script
 from aceslm.tracking.server import has_key, installed, mode_of
-from aceslm.tracking.story import NO_TRACKING, NoStory, NoTracking
 from aceslm.tracking_config import TrackingConfig
 from aceslm.yaml_files import parse, read_yaml
 

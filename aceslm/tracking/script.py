@@ -20,10 +20,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from aceslm.digests import digest
-from aceslm.errors import RunError
-from aceslm.paths import RunPaths
-from aceslm.store import read_json, replacing, write_json
+from aceslm.core.digests import digest
+from aceslm.core.errors import RunError
+from aceslm.core.files import read_json, replacing, write_json
+from aceslm.core.paths import RunPaths
 
 PLAYED_SUFFIX = ".played.json"
 Line = Mapping[str, Any]

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aceslm.config import GridConfig
-from aceslm.errors import WorkError
-from aceslm.paths import RunPaths
-from aceslm.store import locked
+from aceslm.core.errors import WorkError
+from aceslm.core.files import locked
+from aceslm.core.paths import RunPaths
 from aceslm.tracking.aggregate import play_pending
 from aceslm.tracking.process import player_environment
 from aceslm.tracking.script import note_played, played_folder, played_state, scripts

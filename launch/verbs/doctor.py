@@ -29,7 +29,7 @@ def doctor(
     """Check Python, torch, bitsandbytes, Slurm, W&B, caches and folders; one line each, with the fix."""
     from dataclasses import asdict
 
-    from aceslm.errors import WorkError
+    from aceslm.core.errors import WorkError
     from launch.console import print_json, say
     from launch.doctor import draft_profile, examine
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aceslm.cells import is_adaptation
 
 if TYPE_CHECKING:
-    from aceslm.records import Cell
+    from aceslm.core.records import Cell
     from launch.ledger import WorkerOptions
     from launch.prepare import Prepared
     from launch.slurm_submit import Layout

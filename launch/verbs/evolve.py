@@ -27,8 +27,8 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.core.records import Cell
     from aceslm.journal import Journal, StepNote
-    from aceslm.records import Cell
     from launch.prepare import Prepared
 
 
@@ -119,8 +119,8 @@ def evolve(
 
 def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     """Write a file an epoch, and the playbook's versions beside them; return the lines of the table."""
+    from aceslm.core.parquet import read_results
     from aceslm.journal import Journal
-    from aceslm.parquet import read_results
 
     frame = read_results(prepared.paths.results).to_pandas()
     (ace,) = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]
@@ -151,7 +151,7 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
 
 def _step(journal: Journal, epoch: int) -> StepNote:
     """Return the step that an epoch (from 1) ended with; 0 is the last step of all."""
-    from aceslm.errors import CorruptRun
+    from aceslm.core.errors import CorruptRun
 
     if (state := journal.state()) is None:
         raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: restore it")

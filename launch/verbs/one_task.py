@@ -21,7 +21,7 @@ def one_task_grid(
         UsageError: neither or both of `--task-name` and `--dataset-path`, or a bad value.
     """
     from aceslm.config import GridConfig
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
     from aceslm.yaml_files import parse
     from launch.loaded_tasks import load_task_file
 
@@ -34,7 +34,7 @@ def one_task_grid(
 
 def check_output(path: Path | None) -> None:
     """Raise UsageError unless rows can be written in the format that the name asks for."""
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
 
     if path is not None and path.suffix not in {".csv", ".parquet"}:
         raise UsageError(f"--output-path {path}: the name must end in .csv or .parquet")
@@ -46,8 +46,8 @@ def export(rows: pd.DataFrame, path: Path) -> None:
     Raises:
         WorkError: the file cannot be written.
     """
-    from aceslm.errors import WorkError
-    from aceslm.store import replacing
+    from aceslm.core.errors import WorkError
+    from aceslm.core.files import replacing
 
     try:
         with replacing(path) as partial:

@@ -54,7 +54,7 @@ def choose_cluster(name: str) -> str:
     Raises:
         UsageError: an unknown cluster.
     """
-    from aceslm.errors import UsageError, nearest
+    from aceslm.core.errors import UsageError, nearest
     from launch import slurm
     from launch.console import note
 
@@ -82,9 +82,9 @@ def as_json(frame: Any) -> Any:
 
 def token_counter(name: str) -> Callable[[Sequence[str]], list[int]]:
     """Return a counter of tokens: texts -> lengths, without special tokens."""
+    from aceslm.core.records import ModelSpec
     from aceslm.engine.loading import load_tokenizer
     from aceslm.models import resolve_model
-    from aceslm.records import ModelSpec
 
     folder = Path(name).expanduser()
     if folder.is_dir():  # a tokenizer's files are enough; weights are not needed

@@ -87,7 +87,7 @@ def merge(
     from aceslm.ace import codec
     from aceslm.ace.merging import merge_workers
     from aceslm.ace.playbook import Playbook
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
     from launch.console import print_json, print_table, say
 
     start = codec.load(base) if base else Playbook()
@@ -171,7 +171,7 @@ def _stats(paths: Sequence[Path], unit: str, count: Callable[[str], int]) -> lis
 
 def _groups(paths: Sequence[Path]) -> list[list[Path]]:
     """Return files that are successive versions: those of each folder, and the files given one by one."""
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
 
     single = [path for path in paths if not path.is_dir()]
     groups = [single] if single else []
@@ -189,7 +189,7 @@ def _words(texts: Sequence[str]) -> list[int]:
 
 def _save(path: Path, playbook: Playbook) -> None:
     from aceslm.ace import codec
-    from aceslm.errors import WorkError
+    from aceslm.core.errors import WorkError
 
     try:
         codec.save(path, playbook)

@@ -71,7 +71,7 @@ def prestage(
     Writes configs/models.lock.yaml: the revision that every later run of a hub model is pinned to.
     """
     from aceslm.config import load_grid
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
     from aceslm.models import prestage_model
     from launch.console import note, say
     from launch.loaded_tasks import load_task

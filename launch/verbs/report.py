@@ -11,7 +11,7 @@ import typer
 from launch.verbs.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
 
 
 def report(
@@ -30,8 +30,8 @@ def report(
     The aggregation makes it too. A run that was not merged since its last shard is merged first; a partial
     one says so at its head. Above the limit, or 30 MB, samples with errors come first, then a seeded draw.
     """
+    from aceslm.core.paths import RunPaths
     from aceslm.merge import merge_run
-    from aceslm.paths import RunPaths
     from aceslm.report import write_report
     from launch.console import note, print_json, say
 

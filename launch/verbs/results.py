@@ -12,7 +12,7 @@ from launch.verbs.options import JsonOption, RunArgument, as_json
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
 
 
 def aggregate(run: RunArgument, json_: JsonOption = False) -> None:
@@ -21,7 +21,7 @@ def aggregate(run: RunArgument, json_: JsonOption = False) -> None:
     Safe at any time and any number of times. Missing or corrupt shards are named, the output is marked as
     partial, and the exit status is 1.
     """
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
 
     merge_and_show(RunPaths(run), json_)
 
@@ -63,8 +63,8 @@ def summarize(
 
 def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
     """Return each row's similarity of prediction and gold; a row without a prediction scores 0."""
+    from aceslm.core.errors import DataError
     from aceslm.engine.embedding import similarities
-    from aceslm.errors import DataError
     from aceslm.models import resolve_model
 
     if not {"gold", "pred"} <= set(frame.columns):

@@ -124,7 +124,7 @@ def _playbook_settings(mode: str, path: Path | None) -> dict[str, str]:
     Raises:
         UsageError: a mode that takes no playbook.
     """
-    from aceslm.errors import UsageError
+    from aceslm.core.errors import UsageError
 
     if path is None:
         return {}
@@ -161,7 +161,7 @@ def _afresh(
 
 
 def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:
-    from aceslm.parquet import read_results
+    from aceslm.core.parquet import read_results
 
     wanted = prepared.tasks[0].table.sample_ids[:limit]
     frame = read_results(prepared.paths.results).to_pandas()

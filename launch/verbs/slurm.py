@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aceslm.paths import RunPaths
-    from aceslm.records import Shard
+    from aceslm.core.paths import RunPaths
+    from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
     from launch.slurm_submit import Submission
 

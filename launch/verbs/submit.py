@@ -25,8 +25,8 @@ from launch.verbs.options import (
 
 if TYPE_CHECKING:
     from aceslm.config import GridConfig
-    from aceslm.paths import RunPaths
-    from aceslm.records import Shard
+    from aceslm.core.paths import RunPaths
+    from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
     from launch.prepare import Prepared
     from launch.submit import Launch
@@ -140,7 +140,7 @@ def retry(
 
     Published shards are verified first; a corrupt one is set aside and computed again.
     """
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from aceslm.plan import require_plans
     from aceslm.verify import withdraw_corrupt
     from launch.console import note
@@ -166,8 +166,8 @@ def retry(
 
 def cancel(run: RunArgument) -> None:
     """Cancel everything of a run that is queued or running on Slurm; finished rows are kept."""
-    from aceslm.errors import RunError
-    from aceslm.paths import RunPaths
+    from aceslm.core.errors import RunError
+    from aceslm.core.paths import RunPaths
     from aceslm.plan import require_plans
     from launch import slurm
     from launch.console import say

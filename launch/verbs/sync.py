@@ -23,8 +23,8 @@ def sync(
     What was sent is written down after every batch: the same command goes on where it stopped, and sends
     nothing twice.
     """
-    from aceslm.errors import WorkError
-    from aceslm.paths import RunPaths
+    from aceslm.core.errors import WorkError
+    from aceslm.core.paths import RunPaths
     from aceslm.plan import require_plans
     from aceslm.tracking.upload import upload, waiting_folders
     from launch.console import note, say

@@ -12,8 +12,8 @@ import typer
 from launch.verbs.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
+    from aceslm.core.paths import RunPaths
     from aceslm.costs import Spent
-    from aceslm.paths import RunPaths
     from aceslm.status import RunStatus, ShardStatus
 
 _TAIL_LINES = 30
@@ -31,7 +31,7 @@ def status(
     json_: JsonOption = False,
 ) -> None:
     """Show the progress of a run from its files; without RUN, list the runs."""
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from aceslm.status import list_runs, run_status
     from launch.console import print_json, print_table, say
     from launch.live import progress_line
@@ -116,7 +116,7 @@ def logs(
     json_: JsonOption = False,
 ) -> None:
     """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from aceslm.plan import require_plans
     from launch.console import print_json, print_table, say
     from launch.log_files import census, log_files
@@ -142,7 +142,7 @@ def logs(
 
 def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool) -> None:
     """Print the log lines of a shard's last attempt."""
-    from aceslm.errors import UsageError, nearest
+    from aceslm.core.errors import UsageError, nearest
     from aceslm.plan import require_plans
     from launch.console import print_json, say
     from launch.log_files import files_of_shard, lines_of_shard, rendered
@@ -191,7 +191,7 @@ def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
 
 
 def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, Any]:
-    from aceslm.store import read_json
+    from aceslm.core.files import read_json
     from launch.log_files import files_of_shard, lines_of_shard
 
     ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))

@@ -22,8 +22,8 @@ def work(
 
     from aceslm.attempts import code_digest
     from aceslm.config import GridConfig
-    from aceslm.errors import UsageError
-    from aceslm.paths import AttemptName, RunPaths
+    from aceslm.core.errors import UsageError
+    from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan import require_plans
     from aceslm.yaml_files import parse, read_yaml
     from launch.console import say

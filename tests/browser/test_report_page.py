@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 from report_runs import add_playbooks, cell_of, make_run, prose
 
-from aceslm.paths import RunPaths
+from aceslm.core.paths import RunPaths
 from aceslm.report import write_report
 from browser.conftest import Open
 

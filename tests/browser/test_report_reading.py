@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from report_runs import add_playbooks, cell_of, make_run, prompt_text
 
-from aceslm.parquet import iter_rows
-from aceslm.paths import RunPaths
-from aceslm.records import Record
+from aceslm.core.parquet import iter_rows
+from aceslm.core.paths import RunPaths
+from aceslm.core.records import Record
 from aceslm.report import write_report
 from browser.conftest import Open
 

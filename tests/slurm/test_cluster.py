@@ -180,7 +180,7 @@ def test_without_accounting_everything_still_works(work: Work) -> None:
 
 
 def test_a_worker_killed_without_a_trace_restarts_with_half_the_budget(work: Work) -> None:
-    from aceslm.paths import RunPaths
+    from aceslm.core.paths import RunPaths
     from launch.reconcile import memory_fraction
 
     work.grid(samples=8, shard_size=4)

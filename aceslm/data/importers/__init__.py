@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from aceslm.core.errors import DataError, UsageError, nearest
+from aceslm.core.records import ANSWER_TYPES, Sample
 from aceslm.data.importers import ai4i, columns, formula, medqa, nab, tatqa
 from aceslm.data.importers.base import Columns, Found, ImportOptions, ImportReport, Raw
 from aceslm.data.importers.output import write_task
 from aceslm.data.importers.splits import check_split, contexts_in_two_splits
 from aceslm.data.readers import parse_sample
-from aceslm.errors import DataError, UsageError, nearest
-from aceslm.records import ANSWER_TYPES, Sample
 
 __all__ = ["IMPORTERS", "Columns", "ImportReport", "import_dataset", "write_task"]
 

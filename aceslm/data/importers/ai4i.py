@@ -6,9 +6,9 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
+from aceslm.core.errors import DataError
 from aceslm.data.importers.base import Found, ImportOptions, Raw, source_files
 from aceslm.data.importers.splits import balance, splits_by_stratum
-from aceslm.errors import DataError
 
 SOURCE = "AI4I 2020, UCI Machine Learning Repository, id 601"
 LICENCE = "CC BY 4.0"

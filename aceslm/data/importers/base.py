@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aceslm.errors import DataError
-from aceslm.records import Sample
+from aceslm.core.errors import DataError
+from aceslm.core.records import Sample
 
 Raw = dict[str, Any]  # a record in the task format, not yet validated
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from aceslm.core.errors import AceslmError, DataError, nearest
 from aceslm.data.importers.base import Columns, Found, ImportOptions, Raw, json_object
-from aceslm.errors import AceslmError, DataError, nearest
 
 HUB = "hf://"
 LICENCE = "not stated: see the source"

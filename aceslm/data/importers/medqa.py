@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from aceslm.core.errors import DataError
 from aceslm.data.importers.base import Found, ImportOptions, Raw, json_lines, need, source_files
 from aceslm.data.importers.splits import file_role, splits_by_name
-from aceslm.errors import DataError
 
 SOURCE = "MedQA-USMLE, https://github.com/jind11/MedQA"
 LICENCE = "MIT (mediQ packaging of the dev file: CC BY 4.0)"

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aceslm.core.errors import DataError
 from aceslm.data.importers.base import Found, ImportOptions, Raw, json_file
 from aceslm.data.importers.splits import balance, splits_by_stratum
-from aceslm.errors import DataError
 
 SOURCE = "Numenta Anomaly Benchmark, https://github.com/numenta/NAB"
 LICENCE = "MIT"

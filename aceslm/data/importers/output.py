@@ -8,10 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from aceslm.core.errors import UsageError
+from aceslm.core.files import replacing
+from aceslm.core.records import Sample
 from aceslm.data.readers import OPTIONAL_KEYS, REQUIRED_KEYS
-from aceslm.errors import UsageError
-from aceslm.records import Sample
-from aceslm.store import replacing
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -44,7 +44,7 @@ def write_task(samples: Sequence[Sample], path: Path) -> None:
 def _write_parquet(samples: Sequence[Sample], path: Path) -> None:
     import pyarrow as pa
 
-    from aceslm.parquet import write_table
+    from aceslm.core.parquet import write_table
 
     lists = pa.list_(pa.string())
     keys = (*REQUIRED_KEYS, *OPTIONAL_KEYS)

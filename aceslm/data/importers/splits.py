@@ -10,10 +10,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
+from aceslm.core.digests import digest
+from aceslm.core.errors import DataError, UsageError, nearest
+from aceslm.core.records import SPLITS
 from aceslm.data.importers.base import Found, ImportOptions
-from aceslm.digests import digest
-from aceslm.errors import DataError, UsageError, nearest
-from aceslm.records import SPLITS
 
 SPLIT_OPTIONS = ("auto", *SPLITS)
 

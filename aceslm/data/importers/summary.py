@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from aceslm.core.records import SPLITS, Sample
 from aceslm.data.importers.base import ImportReport
-from aceslm.records import SPLITS, Sample
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 

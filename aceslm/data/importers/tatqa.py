@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from aceslm.core.errors import DataError, nearest
 from aceslm.data.importers.base import Found, ImportOptions, Raw, json_file, need, source_files
 from aceslm.data.importers.splits import splits_by_name
-from aceslm.errors import DataError, nearest
 
 SOURCE = "TAT-QA, https://github.com/NExTplusplus/TAT-QA"
 LICENCE = "CC BY 4.0"

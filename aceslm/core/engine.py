@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aceslm.records import Completion, GenerationSettings, Prompt
+from aceslm.core.records import Completion, GenerationSettings, Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aceslm.errors import Locked, RunError
+from aceslm.core.errors import Locked, RunError
 
 log = logging.getLogger(__name__)
 

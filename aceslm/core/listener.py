@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from aceslm.paths import AttemptName
-from aceslm.records import Cell, Record, Shard
+from aceslm.core.paths import AttemptName
+from aceslm.core.records import Cell, Record, Shard
 
 
 class NoStory:

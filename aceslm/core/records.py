@@ -1,7 +1,7 @@
 """The words of the house as frozen values: Sample, Cell, Unit, Shard, Plan, Prompt, Completion, Record.
 
 Nothing here reads a file, a clock or a model. `Record` is the one place where the result columns are
-declared: the Parquet schema (`aceslm.parquet`) is derived from its annotations.
+declared: the Parquet schema (`aceslm.core.parquet`) is derived from its annotations.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aceslm.digests import digest
+from aceslm.core.digests import digest
 
 ANSWER_TYPES = ("choice", "number", "span", "label")
 SPLITS = ("adapt", "validate", "eval")

@@ -17,9 +17,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aceslm.errors import CorruptRun
-from aceslm.records import Record
-from aceslm.store import replacing
+from aceslm.core.errors import CorruptRun
+from aceslm.core.files import replacing
+from aceslm.core.records import Record
 
 SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 2000

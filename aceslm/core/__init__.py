@@ -1,0 +1,1 @@
+"""What every room speaks: values, errors, file names, atomic files, the result schema, the protocols."""
