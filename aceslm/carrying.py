@@ -18,7 +18,7 @@ from aceslm.ace.answering import generator_prompts
 from aceslm.ace.playbook import Playbook
 from aceslm.ace.roles import citations, used_bullets
 from aceslm.ace.shuffled import length_matched, neutral
-from aceslm.config import PLAYBOOK_MODES
+from aceslm.config.grid import PLAYBOOK_MODES
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths

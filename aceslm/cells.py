@@ -16,7 +16,7 @@ from typing import Any
 from aceslm import tasks as task_types
 from aceslm.ace.roles import role_digest
 from aceslm.ace.validation import check_divisible
-from aceslm.config import PLAYBOOK_MODES, GridConfig, Variant
+from aceslm.config.grid import PLAYBOOK_MODES, GridConfig, Variant
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError

@@ -21,7 +21,13 @@ from typing import Any
 
 import yaml
 
-from aceslm.config import ModelEntry, cache_dir, lock_path, model_lock, model_registry
+from aceslm.config.grid import (
+    ModelEntry,
+    cache_dir,
+    lock_path,
+    model_lock,
+    model_registry,
+)
 from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import ConfigError, ModelUnavailable, nearest
 from aceslm.core.files import locked, replacing, write_json

@@ -16,7 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aceslm.cells import is_adaptation
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import create_json, read_json

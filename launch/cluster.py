@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aceslm.config import ClusterProfile
+from aceslm.config.grid import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.records import Cell, Plan, Shard
 from aceslm.plan import levels

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aceslm.config import cache_dir, model_registry
+from aceslm.config.grid import cache_dir, model_registry
 from aceslm.core.errors import LaunchError
 from aceslm.default_model import embedded_folder
 from launch import slurm

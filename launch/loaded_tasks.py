@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aceslm.ace.shuffled import permuted_golds
 from aceslm.cells import GridTask
-from aceslm.config import repository_root, task_registry
+from aceslm.config.grid import repository_root, task_registry
 from aceslm.core.errors import ConfigError, DataError, nearest
 from aceslm.core.records import Sample, TaskTable
 from aceslm.data import load_samples, select_split, task_digest

@@ -17,7 +17,7 @@ from aceslm.ace import codec
 from aceslm.ace.playbook import Playbook
 from aceslm.attempts import provenance
 from aceslm.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
-from aceslm.config import (
+from aceslm.config.grid import (
     PLAYBOOK_MODES,
     GridConfig,
     ModelEntry,

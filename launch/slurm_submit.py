@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aceslm.config import ClusterProfile, cluster_profile
+from aceslm.config.grid import ClusterProfile, cluster_profile
 from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt
 from aceslm.engine.scripted import ScriptedEngine

@@ -13,7 +13,7 @@ from test_ace_mode import Recording
 
 from aceslm.ace import codec
 from aceslm.cells import is_adaptation
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, UpstreamMissing
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import AttemptName, RunPaths

@@ -13,7 +13,7 @@ from conftest import ROOT, Command, only_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.config import ClusterProfile, GridConfig, cluster_profile
+from aceslm.config.grid import ClusterProfile, GridConfig, cluster_profile
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
 from aceslm.plan import load_plans, unfinished

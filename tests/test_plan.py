@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aceslm.cells import GridTask, expand, run_digest
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, ModelSpec, TaskTable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from test_ace_frozen import ACE, split_task
 
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from aceslm.looks import scored_before

@@ -35,7 +35,7 @@ def content(run: Path) -> pd.DataFrame:
 
 def planned(folder: Path, task: Path, **grid: Any) -> RunPaths:
     """Write a run over one task file, without running it."""
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
 
     values = {"models": ["scripted"], "tasks": [str(task)], "modes": ["baseline"], "shard_size": 1000, **grid}
     prepared = prepare(GridConfig.model_validate(values), folder / "results")

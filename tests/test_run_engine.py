@@ -15,7 +15,7 @@ from conftest import ROOT
 from near_ties import NEAR_TIE
 from tiny_models import save_tiny_llama
 
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.files import read_json
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell

@@ -230,7 +230,7 @@ def script_of(folder: Path, lines: list[Any]) -> Any:
 
 
 def play(paths: Any) -> Any:
+    from aceslm.config.tracking import TrackingConfig
     from aceslm.tracking.aggregate import play_pending
-    from aceslm.tracking_config import TrackingConfig
 
     return play_pending(paths, TrackingConfig(), "auto")

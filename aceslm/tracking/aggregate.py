@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
+from aceslm.config.strict_yaml import parse, read_yaml
+from aceslm.config.tracking import TrackingConfig, TrackingMode
 from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import Locked
 from aceslm.core.files import locked, read_json, write_json
@@ -37,8 +39,6 @@ from aceslm.tracking.script import (
     write_script,
 )
 from aceslm.tracking.server import installed, mode_of
-from aceslm.tracking_config import TrackingConfig, TrackingMode
-from aceslm.yaml_files import parse, read_yaml
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from aceslm.cells import run_digest
 from aceslm.comparisons import Comparison, compare_modes
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
 from aceslm.core.files import read_json
 from aceslm.core.parquet import read_table, result_schema

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from aceslm.tracking_config import TrackingConfig, TrackingMode
+from aceslm.config.tracking import TrackingConfig, TrackingMode
 
 _DEFAULT_URL = "https://api.wandb.ai"
 _MODES: dict[str, TrackingMode] = {

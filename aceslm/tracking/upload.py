@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aceslm.config import GridConfig
+from aceslm.config.grid import GridConfig
+from aceslm.config.strict_yaml import parse, read_yaml
 from aceslm.core.errors import WorkError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
@@ -21,7 +22,6 @@ from aceslm.tracking.aggregate import play_pending
 from aceslm.tracking.process import player_environment
 from aceslm.tracking.script import note_played, played_folder, played_state, scripts
 from aceslm.tracking.server import base_url, has_key, installed, silence
-from aceslm.yaml_files import parse, read_yaml
 
 _START_S = 60.0
 

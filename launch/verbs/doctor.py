@@ -55,7 +55,7 @@ def _on_a_node(profile_name: str) -> None:
     import sys
     import tempfile
 
-    from aceslm.config import cluster_profile
+    from aceslm.config.grid import cluster_profile
     from launch import slurm
     from launch.cluster import parameters, python_command, task_defaults
     from launch.console import note, say

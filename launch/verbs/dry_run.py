@@ -40,7 +40,7 @@ def _mode(cell: Cell) -> str:
 def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions) -> None:
     from pathlib import Path
 
-    from aceslm.config import cluster_profile
+    from aceslm.config.grid import cluster_profile
     from aceslm.plan import unfinished
     from launch import slurm
     from launch.cluster import check_limits

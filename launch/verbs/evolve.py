@@ -74,7 +74,7 @@ def evolve(
     with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
     scored split. It is a run under results/, so it resumes like any other.
     """
-    from aceslm.config import apply_override
+    from aceslm.config.grid import apply_override
     from aceslm.merge import merge_run, require_complete
     from launch.console import note, say
     from launch.ledger import WorkerOptions

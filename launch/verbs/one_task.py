@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
     from launch.loaded_tasks import LoadedTask
 
 
@@ -20,9 +20,9 @@ def one_task_grid(
     Raises:
         UsageError: neither or both of `--task-name` and `--dataset-path`, or a bad value.
     """
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
+    from aceslm.config.strict_yaml import parse
     from aceslm.core.errors import UsageError
-    from aceslm.yaml_files import parse
     from launch.loaded_tasks import load_task_file
 
     if (task_name is None) == (dataset_path is None):

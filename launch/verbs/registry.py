@@ -12,7 +12,7 @@ from launch.verbs.options import JsonOption
 
 def models(json_: JsonOption = False) -> None:
     """List the models of the registry (any hub id or local folder works without an entry)."""
-    from aceslm.config import model_lock, model_registry
+    from aceslm.config.grid import model_lock, model_registry
     from launch.console import print_json, print_table
 
     registry, lock = model_registry(), model_lock()
@@ -41,7 +41,7 @@ def models(json_: JsonOption = False) -> None:
 
 def tasks(json_: JsonOption = False) -> None:
     """List the tasks of the registry."""
-    from aceslm.config import repository_root, task_registry
+    from aceslm.config.grid import repository_root, task_registry
     from launch.console import print_json, print_table
     from launch.loaded_tasks import load_task
 
@@ -70,7 +70,7 @@ def prestage(
 
     Writes configs/models.lock.yaml: the revision that every later run of a hub model is pinned to.
     """
-    from aceslm.config import load_grid
+    from aceslm.config.grid import load_grid
     from aceslm.core.errors import UsageError
     from aceslm.models import prestage_model
     from launch.console import note, say

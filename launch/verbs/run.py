@@ -23,7 +23,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
     from launch.loaded_tasks import LoadedTask
     from launch.prepare import Prepared
 

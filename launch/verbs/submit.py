@@ -24,7 +24,7 @@ from launch.verbs.options import (
 )
 
 if TYPE_CHECKING:
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
     from aceslm.core.paths import RunPaths
     from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
@@ -204,7 +204,7 @@ def _go(
 
         go(paths, profile, options, allow_mixed, shards=shards, wait=wait, as_json_=as_json_)
         return
-    from aceslm.config import cluster_profile
+    from aceslm.config.grid import cluster_profile
     from launch.submit import Launch
 
     workers = workers or cluster_profile("local").workers
@@ -261,7 +261,7 @@ def _grid(
     engine: str | None,
     batch_size: int | None,
 ) -> GridConfig:
-    from aceslm.config import load_grid
+    from aceslm.config.grid import load_grid
 
     values = {"limit": limit, "engine": engine, "batch_size": batch_size}
     lists = {"models": models, "tasks": tasks, "modes": modes}

@@ -21,11 +21,11 @@ def work(
     import time
 
     from aceslm.attempts import code_digest
-    from aceslm.config import GridConfig
+    from aceslm.config.grid import GridConfig
+    from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan import require_plans
-    from aceslm.yaml_files import parse, read_yaml
     from launch.console import say
     from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions

@@ -17,11 +17,11 @@ from typing import Any, Literal, Self, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from aceslm.config.strict_yaml import parse, read_yaml
+from aceslm.config.tracking import TrackingConfig
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError, nearest
 from aceslm.core.records import GenerationSettings
-from aceslm.tracking_config import TrackingConfig
-from aceslm.yaml_files import parse, read_yaml
 
 Mode = Literal["baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"]
 PLAYBOOK_MODES = frozenset({"ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"})
