@@ -24,7 +24,7 @@ from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Prompt, Unit
 from aceslm.evolving import final_playbook
-from aceslm.rows import Work, prompt_for
+from aceslm.tasks.rows import Work, prompt_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,6 @@ from aceslm.core.records import Cell, Record, Shard
 from aceslm.engine import Engine
 from aceslm.journal import Journal, State, StepNote
 from aceslm.parts import PartWriter, part_files
-from aceslm.rows import Work, record_of
 from aceslm.steps import (
     FINAL,
     GATE,
@@ -49,6 +48,7 @@ from aceslm.steps import (
     planned_steps,
     starting,
 )
+from aceslm.tasks.rows import Work, record_of
 
 log = logging.getLogger(__name__)
 

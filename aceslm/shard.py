@@ -29,8 +29,8 @@ from aceslm.metering import meter_of
 from aceslm.metrics.energy import EnergyMeter
 from aceslm.parts import PartWriter, finished_units, publish_shard
 from aceslm.plan import unit_at
-from aceslm.rows import Work, record_of
 from aceslm.steps import require_upstream
+from aceslm.tasks.rows import Work, record_of
 
 log = logging.getLogger(__name__)
 

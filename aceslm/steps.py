@@ -25,7 +25,7 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
 from aceslm.journal import Journal, State
-from aceslm.rows import Work
+from aceslm.tasks.rows import Work
 
 ROUND, MERGE, GATE, FINAL = ("round", "merge", "gate", "final")
 

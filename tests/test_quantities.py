@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.quantities import MULTIPLIERS, as_quantity, quantities, tidy
+from aceslm.tasks.quantities import MULTIPLIERS, as_quantity, quantities, tidy
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aceslm.core.records import Sample
-from aceslm.metrics.tatqa import SCALES, is_number, score_tatqa, to_number
-from aceslm.quantities import as_quantity, quantities
 from aceslm.tasks import ANSWER_TYPES, build_messages, judge
+from aceslm.tasks.quantities import as_quantity, quantities
 from aceslm.tasks.tatqa import read_number, read_spans, tatqa_kind
+from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa, to_number
 from aceslm.tasks.text import answer_line, find_letter, find_number, lone_letter, normalise, parse_number
 
 ROOT = Path(__file__).resolve().parent.parent

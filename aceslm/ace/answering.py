@@ -17,8 +17,8 @@ from aceslm.ace.roles import citations, used_bullets
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.records import Cell, Completion, Prompt, Sample, Unit
-from aceslm.rows import prompt_for
 from aceslm.tasks import judge
+from aceslm.tasks.rows import prompt_for
 
 
 def generator_prompts(

@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from aceslm.core.records import Sample
-from aceslm.quantities import MULTIPLIERS, Quantity, as_quantity
 from aceslm.tasks.base import UNPARSED, Verdict, hit
+from aceslm.tasks.quantities import MULTIPLIERS, Quantity, as_quantity
 from aceslm.tasks.text import find_quantity
 
 RELATIVE_TOLERANCE = Decimal("1e-4")

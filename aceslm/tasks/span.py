@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from aceslm.core.records import Sample
-from aceslm.quantities import as_quantity
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans, hit
 from aceslm.tasks.number import same_number
+from aceslm.tasks.quantities import as_quantity
 from aceslm.tasks.text import answer_line, normalise, token_f1
 
 

@@ -9,8 +9,8 @@ import json
 import re
 
 from aceslm.core.records import Sample
-from aceslm.metrics.tatqa import SCALES, is_number, score_tatqa
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans
+from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa
 from aceslm.tasks.text import answer_line, find_number, normalise, shown_number
 
 _KINDS = ("span", "multi-span", "arithmetic", "count")

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from string import ascii_uppercase
 
-from aceslm.quantities import Quantity, as_quantity, quantities, tidy
+from aceslm.tasks.quantities import Quantity, as_quantity, quantities, tidy
 
 _ARTICLES = re.compile(r"\b(?:an?|the)\b")
 _NUMBER = re.compile(r"(?<![\w.])-?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?!\w)")
