@@ -30,7 +30,7 @@ from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, ModelSpec, Plan, Sample
 from aceslm.data import write_samples
-from aceslm.models import require_on_this_machine, resolve_model
+from aceslm.models.registry import require_on_this_machine, resolve_model
 from aceslm.plan import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
 from aceslm.prereg import declaration, declare
 from launch.loaded_tasks import LoadedTask, after, load_task

@@ -116,7 +116,7 @@ def only_run(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def prestaged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fetch the embedded model once; `$ACESLM_CACHE`, where set, is used as it is."""
-    from aceslm.models import prestage_model
+    from aceslm.models.registry import prestage_model
 
     given = os.environ.get("ACESLM_CACHE")
     if given is None:

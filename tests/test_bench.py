@@ -23,7 +23,7 @@ from aceslm.bench.workloads import WORKLOADS, make_workload
 from aceslm.core.records import GenerationSettings, Prompt
 from aceslm.engine.hardware import ModelShape, measure_hardware, model_shape
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 FAKE_VLLM = """
 class SamplingParams:

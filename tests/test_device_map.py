@@ -15,7 +15,7 @@ from aceslm.engine import loading, shared_prefix
 from aceslm.engine.devices import needs_several_devices
 from aceslm.engine.loading import load_model, weights_bytes
 from aceslm.engine.shared_prefix import SharedPrefixEngine
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 pytestmark = pytest.mark.usefixtures("one_core")
 

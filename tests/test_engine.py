@@ -18,7 +18,7 @@ from aceslm.engine import load_engine
 from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.loading import _why_not
 from aceslm.engine.prompting import Prompter
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 GREEDY = GenerationSettings()
 

@@ -17,7 +17,7 @@ from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, Prompt
 from aceslm.engine import load_engine, never, shared_prefix
 from aceslm.engine.kv_cache import KVStore, SlotCache
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 pytestmark = pytest.mark.usefixtures("one_core")
 

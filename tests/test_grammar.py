@@ -21,7 +21,7 @@ from aceslm.engine.grammar import Grammars, Matcher, _pack, _unpack
 from aceslm.engine.places import bounded_strings
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
 from aceslm.engine.schema import check_bounded
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 HOT = GenerationSettings(temperature=1.5)
 END = 1

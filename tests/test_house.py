@@ -24,7 +24,7 @@ FLOORS: dict[str, int] = {
     "aceslm.config.tracking": 0,
     "aceslm.tasks.quantities": 0,
     "aceslm.core.paths": 1,
-    "aceslm.default_model": 1,
+    "aceslm.models.default_model": 1,
     "aceslm.core.files": 1,
     "aceslm.core.parquet": 1,
     "aceslm.metrics": 1,
@@ -32,7 +32,7 @@ FLOORS: dict[str, int] = {
     "aceslm.data": 2,
     "aceslm.tasks": 2,
     "aceslm.engine": 2,
-    "aceslm.models": 2,
+    "aceslm.models.registry": 2,
     "aceslm.bench": 3,
     "aceslm.cells": 3,
     "aceslm.metering": 3,
@@ -65,11 +65,11 @@ FLOORS: dict[str, int] = {
 }
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "torch": ("aceslm.engine", "aceslm.models"),
-    "transformers": ("aceslm.engine", "aceslm.models"),
+    "torch": ("aceslm.engine", "aceslm.models.registry"),
+    "transformers": ("aceslm.engine", "aceslm.models.registry"),
     "accelerate": ("aceslm.engine",),
     "bitsandbytes": ("aceslm.engine",),
-    "huggingface_hub": ("aceslm.engine", "aceslm.models", "aceslm.data.importers.columns"),
+    "huggingface_hub": ("aceslm.engine", "aceslm.models.registry", "aceslm.data.importers.columns"),
     "pyarrow": ("aceslm.core.parquet", "aceslm.parts", "aceslm.merge", "aceslm.data"),
     "submitit": ("launch",),
     "wandb": ("aceslm.tracking",),

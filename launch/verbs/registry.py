@@ -72,7 +72,7 @@ def prestage(
     """
     from aceslm.config.grid import load_grid
     from aceslm.core.errors import UsageError
-    from aceslm.models import prestage_model
+    from aceslm.models.registry import prestage_model
     from launch.console import note, say
     from launch.loaded_tasks import load_task
     from launch.prepare import role_model_names

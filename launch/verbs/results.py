@@ -65,7 +65,7 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
     """Return each row's similarity of prediction and gold; a row without a prediction scores 0."""
     from aceslm.core.errors import DataError
     from aceslm.engine.embedding import similarities
-    from aceslm.models import resolve_model
+    from aceslm.models.registry import resolve_model
 
     if not {"gold", "pred"} <= set(frame.columns):
         raise DataError("--similarity: these result files have no columns 'gold' and 'pred'")

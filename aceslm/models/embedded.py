@@ -19,7 +19,12 @@ from typing import Any
 from aceslm.core.digests import file_sha256
 from aceslm.core.errors import ModelUnavailable
 from aceslm.core.files import locked
-from aceslm.default_model import EMBEDDED_MEMBER, EMBEDDED_PACKAGE, EMBEDDED_SHA256, embedded_folder
+from aceslm.models.default_model import (
+    EMBEDDED_MEMBER,
+    EMBEDDED_PACKAGE,
+    EMBEDDED_SHA256,
+    embedded_folder,
+)
 
 _LOCK_WAIT_S = 600.0
 _PROBE = "The revenue of 2022 was $412.0 million; what is 17 + 4?"

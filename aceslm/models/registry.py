@@ -32,7 +32,7 @@ from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import ConfigError, ModelUnavailable, nearest
 from aceslm.core.files import locked, replacing, write_json
 from aceslm.core.records import ModelSpec
-from aceslm.default_model import EMBEDDED_SHA256, embedded_folder
+from aceslm.models.default_model import EMBEDDED_SHA256, embedded_folder
 
 Report = Callable[[str], None]
 
@@ -73,7 +73,7 @@ def prestage_model(name: str, report: Report) -> ModelSpec:
     """
     entry = model_registry().get(name)
     if entry is not None and entry.source == "embedded":
-        from aceslm.engine.embedded import prestage_embedded
+        from aceslm.models.embedded import prestage_embedded
 
         prestage_embedded(report)
     elif entry is not None and entry.source == "scripted":

@@ -1,0 +1,1 @@
+"""Models: a name -> what exactly is loaded, and how it gets onto this machine."""
