@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aceslm.ace import codec
-from aceslm.ace.answering import generator_prompts
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.roles import citations, used_bullets
-from aceslm.ace.shuffled import length_matched, neutral
+from aceslm.ace.controls import length_matched, neutral
+from aceslm.ace.generator import generator_prompts
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.roles.messages import citations, used_bullets
 from aceslm.config.grid import PLAYBOOK_MODES
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from aceslm import tasks as task_types
-from aceslm.ace.roles import role_digest
+from aceslm.ace.roles.messages import role_digest
 from aceslm.ace.validation import check_divisible
 from aceslm.config.grid import PLAYBOOK_MODES, GridConfig, Variant
 from aceslm.core.ace_config import AceConfig

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from aceslm.ace.asking import CURATOR, GENERATOR, REFLECTOR, ROLES, VALIDATION, Call
+from aceslm.ace.evolution import CURATOR, GENERATOR, REFLECTOR, ROLES, VALIDATION, Call
 from aceslm.ace.measures import (
     citation_rate,
     compare_versions,
@@ -25,8 +25,8 @@ from aceslm.ace.measures import (
     redundancy,
     rule_recovery,
 )
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.roles import citations
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.roles.messages import citations
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Sample

@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from aceslm.ace.answering import generator_prompts
-from aceslm.ace.asking import GENERATOR, ROLES, Answer, Evolution, Played, Stopped
+from aceslm.ace.evolution import GENERATOR, ROLES, Answer, Evolution, Played, Stopped
 from aceslm.ace.gate import GateLedger
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.rounds import play_round
+from aceslm.ace.generator import generator_prompts
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.round import play_round
 from aceslm.ace.validation import compared_with_first, gated
 from aceslm.attempts import Attempt
 from aceslm.core.ace_config import AceConfig

@@ -18,10 +18,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace import codec
-from aceslm.ace.asking import Call, Lesson
+from aceslm.ace.evolution import Call, Lesson
 from aceslm.ace.gate import GateLedger
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.errors import CorruptRun
 from aceslm.core.files import read_json, replacing, write_json
 from aceslm.core.parquet import read_table, write_values

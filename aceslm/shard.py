@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.playbook.bullets import Playbook
 from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
 from aceslm.carrying import Asked, asked_prompts, bullets_used, carry, find_sources
 from aceslm.core.digests import digest

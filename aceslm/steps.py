@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from aceslm.ace import codec
-from aceslm.ace.asking import GENERATOR, Evolution
-from aceslm.ace.curating import kept_small
+from aceslm.ace.curator import kept_small
+from aceslm.ace.evolution import GENERATOR, Evolution
 from aceslm.ace.leakage import GoldIndex
-from aceslm.ace.merging import merge_workers
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.rounds import in_seed_order, rounds_of
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.playbook.merge import merge_workers
+from aceslm.ace.round import in_seed_order, rounds_of
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths

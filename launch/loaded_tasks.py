@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aceslm.ace.shuffled import permuted_golds
+from aceslm.ace.controls import permuted_golds
 from aceslm.cells import GridTask
 from aceslm.config.grid import repository_root, task_registry
 from aceslm.core.errors import ConfigError, DataError, nearest

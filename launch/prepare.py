@@ -13,8 +13,8 @@ from pathlib import Path
 
 import yaml
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Playbook
 from aceslm.attempts import provenance
 from aceslm.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
 from aceslm.config.grid import (

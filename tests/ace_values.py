@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from aceslm.ace.deltas import HARMFUL, HELPFUL, Add, Merge, Remove, Tag, Update
-from aceslm.ace.playbook import Bullet, Playbook
+from aceslm.ace.playbook.bullets import Bullet, Playbook
+from aceslm.ace.playbook.deltas import HARMFUL, HELPFUL, Add, Merge, Remove, Tag, Update
 
 LESSONS = (
     "Match the year with the column header.",

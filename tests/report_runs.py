@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import Bullet, Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.digests import digest
 from aceslm.core.files import write_json
 from aceslm.core.parquet import (

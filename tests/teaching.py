@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
+from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.config.grid import GridConfig
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt

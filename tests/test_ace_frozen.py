@@ -11,7 +11,7 @@ import pytest
 from conftest import Command, only_run
 from test_ace_mode import Recording
 
-from aceslm.ace import codec
+from aceslm.ace.playbook import codec
 from aceslm.cells import is_adaptation
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, UpstreamMissing

@@ -13,8 +13,8 @@ from teaching import BAD, GOOD, Taught, files, gold, journal, planned, play, sho
 from aceslm import evolving
 from aceslm import journal as journals
 from aceslm.ace.gate import GateLedger
-from aceslm.ace.playbook import ACTIVE, CANDIDATE, QUARANTINED
-from aceslm.ace.schemas import CURATOR_JSON
+from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED
+from aceslm.ace.roles.schemas import CURATOR_JSON
 from aceslm.ace.validation import divided
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aceslm.ace.codec import dumps
-from aceslm.ace.deltas import HARMFUL, HELPFUL, Add, Remove, Tag, Update, apply
+from aceslm.ace.controls import length_matched, neutral, permuted_golds
 from aceslm.ace.gate import GateLedger, Pairs, compare, decide, draw_minibatch, select_candidate, settle
 from aceslm.ace.leakage import GoldIndex, leak_refusal
 from aceslm.ace.measures import (
@@ -24,9 +23,10 @@ from aceslm.ace.measures import (
     redundancy,
     rule_recovery,
 )
-from aceslm.ace.merging import merge_workers
-from aceslm.ace.playbook import CANDIDATE, QUARANTINED, Playbook
-from aceslm.ace.shuffled import length_matched, neutral, permuted_golds
+from aceslm.ace.playbook.bullets import CANDIDATE, QUARANTINED, Playbook
+from aceslm.ace.playbook.codec import dumps
+from aceslm.ace.playbook.deltas import HARMFUL, HELPFUL, Add, Remove, Tag, Update, apply
+from aceslm.ace.playbook.merge import merge_workers
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.records import Sample
 from aceslm.data.importers.ai4i import RULES

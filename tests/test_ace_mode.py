@@ -15,8 +15,8 @@ from conftest import Command, only_run
 from test_run import TIMINGS, planned
 
 from aceslm import evolving, journal
-from aceslm.ace import codec
-from aceslm.ace.rounds import rounds_of
+from aceslm.ace.playbook import codec
+from aceslm.ace.round import rounds_of
 from aceslm.core.errors import ConfigError, CorruptRun, Locked
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample

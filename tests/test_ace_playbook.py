@@ -11,10 +11,27 @@ from ace_values import LESSONS, deltas, playbook, words
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.ace.codec import dumps, load, loads, save
-from aceslm.ace.deltas import HARMFUL, HELPFUL, Add, Merge, Refusal, Remove, Tag, Update, apply
-from aceslm.ace.playbook import QUARANTINED, Bullet, Playbook
-from aceslm.ace.upkeep import Limits, dedup, enforce_budget, maintain, prune, text_similarity
+from aceslm.ace.playbook.bullets import QUARANTINED, Bullet, Playbook
+from aceslm.ace.playbook.codec import dumps, load, loads, save
+from aceslm.ace.playbook.deltas import (
+    HARMFUL,
+    HELPFUL,
+    Add,
+    Merge,
+    Refusal,
+    Remove,
+    Tag,
+    Update,
+    apply,
+)
+from aceslm.ace.playbook.limits import (
+    Limits,
+    dedup,
+    enforce_budget,
+    maintain,
+    prune,
+    text_similarity,
+)
 from aceslm.core.errors import DataError
 
 

@@ -11,11 +11,12 @@ from ace_values import LESSONS, playbook
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.ace import role_prompts, roles
-from aceslm.ace.deltas import HARMFUL, HELPFUL, Add, Merge, Remove, Tag, Update
-from aceslm.ace.parsing import Curation, Reflection, parse_curation, parse_reflection
-from aceslm.ace.retrieval import BulletIndex
-from aceslm.ace.schemas import (
+from aceslm.ace.playbook.deltas import HARMFUL, HELPFUL, Add, Merge, Remove, Tag, Update
+from aceslm.ace.playbook.retrieval import BulletIndex
+from aceslm.ace.roles import messages as roles
+from aceslm.ace.roles import wording as role_prompts
+from aceslm.ace.roles.parsing import Curation, Reflection, parse_curation, parse_reflection
+from aceslm.ace.roles.schemas import (
     CURATOR_MAX_NEW_TOKENS,
     CURATOR_SCHEMA,
     MAX_LESSON_CHARS,

@@ -9,7 +9,7 @@ import pytest
 from ace_values import LESSONS
 from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, split_task
 
-from aceslm.ace.roles import echo_refusal
+from aceslm.ace.roles.messages import echo_refusal
 from aceslm.core.parquet import read_table
 
 

@@ -10,8 +10,8 @@ import pytest
 from ace_values import LESSONS
 from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, state
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import Bullet, Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.errors import Locked, UpstreamMissing
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Prompt, Shard

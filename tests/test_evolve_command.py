@@ -9,8 +9,8 @@ import pandas as pd
 from conftest import Command
 from test_ace_frozen import split_task
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Playbook
 
 EVOLVE = ("evolve", "--model-id", "scripted", "--set", "ace.reflect=all", "--set", "ace.round_size=4")
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from teaching import Taught, files, gold, journal, planned, play, state
 
-from aceslm.ace import codec
-from aceslm.ace.exemplars import ExemplarIndex, joined, solved, turns_of
-from aceslm.ace.merging import merge_workers
-from aceslm.ace.playbook import Exemplar, Playbook
-from aceslm.ace.shuffled import length_matched, neutral
+from aceslm.ace.controls import length_matched, neutral
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Exemplar, Playbook
+from aceslm.ace.playbook.exemplars import ExemplarIndex, joined, solved, turns_of
+from aceslm.ace.playbook.merge import merge_workers
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import DataError
 from aceslm.core.records import GenerationSettings, Message, Prompt

@@ -13,7 +13,7 @@ import pytest
 import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
-from aceslm.ace.schemas import CURATOR_JSON, REFLECTOR_JSON
+from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 from aceslm.engine import Engine, load_engine, never

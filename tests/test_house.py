@@ -74,11 +74,11 @@ DOORS: dict[str, tuple[str, ...]] = {
     "submitit": ("launch",),
     "wandb": ("aceslm.tracking",),
     "xgrammar": ("aceslm.engine.grammar",),
-    "rapidfuzz": ("aceslm.ace.upkeep",),
+    "rapidfuzz": ("aceslm.ace.playbook.limits",),
     "zeus": ("aceslm.metrics.counters",),
     "pynvml": ("aceslm.metrics.counters",),
     "jinja2": ("aceslm.report",),
-    "bm25s": ("aceslm.ace.retrieval",),
+    "bm25s": ("aceslm.ace.playbook.retrieval",),
 }
 
 

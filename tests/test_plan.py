@@ -193,7 +193,7 @@ def test_ace_settings_change_the_cells_that_evolve_and_no_other(ace: dict[str, o
 
 def test_what_the_roles_are_told_is_part_of_an_evolving_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     before = one_cell(modes=["ace"]).cell_id, one_cell().cell_id
-    monkeypatch.setattr("aceslm.ace.role_prompts.ROLE_PROMPT_VERSION", "other")
+    monkeypatch.setattr("aceslm.ace.roles.wording.ROLE_PROMPT_VERSION", "other")
     assert one_cell(modes=["ace"]).cell_id != before[0]
     assert one_cell().cell_id == before[1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from ace_values import LESSONS, playbook
 from conftest import Command
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import QUARANTINED, Bullet, Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import QUARANTINED, Bullet, Playbook
 
 
 def saved(path: Path, value: Playbook) -> Path:

@@ -14,7 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from aceslm.ace.playbook import ACTIVE, CANDIDATE, QUARANTINED, Playbook
+from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED, Playbook
 from aceslm.core.digests import digest
 from aceslm.core.records import Sample
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm.ace.leakage import GoldIndex
-from aceslm.ace.playbook import Bullet, Playbook
-from aceslm.ace.upkeep import CountTokens, Similarity, text_similarity
+from aceslm.ace.playbook.bullets import Bullet, Playbook
+from aceslm.ace.playbook.limits import CountTokens, Similarity, text_similarity
 from aceslm.core.records import Sample
 
 _NUMBER = re.compile(r"(?<![\w.])[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")

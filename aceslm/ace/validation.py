@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from aceslm.ace.answering import validated
-from aceslm.ace.asking import Evolution
+from aceslm.ace.evolution import Evolution
 from aceslm.ace.gate import Trial, compare, decide, draw_minibatch, select_candidate, settle
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.generator import validated
+from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aceslm.ace import codec
-from aceslm.ace.playbook import Bullet, Playbook
+from aceslm.ace.playbook import codec
+from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.errors import DataError
 from aceslm.core.files import is_temporary
 from aceslm.core.paths import RunPaths

@@ -11,8 +11,8 @@ import typer
 from launch.verbs.options import JsonOption, token_counter
 
 if TYPE_CHECKING:
-    from aceslm.ace.differences import Difference
-    from aceslm.ace.playbook import Bullet, Playbook
+    from aceslm.ace.playbook.bullets import Bullet, Playbook
+    from aceslm.ace.playbook.diff import Difference
 
 PlaybookArgument = Annotated[
     Path, typer.Argument(help="A playbook file (v0007.jsonl, or the prototype's JSONL).", metavar="F")
@@ -23,7 +23,7 @@ def show(playbook: PlaybookArgument, json_: JsonOption = False) -> None:
     """Show the bullets of one playbook with their counters, and its exemplars."""
     from dataclasses import asdict
 
-    from aceslm.ace import codec
+    from aceslm.ace.playbook import codec
     from launch.console import print_json, print_table, say
 
     loaded = codec.load(playbook)
@@ -49,8 +49,8 @@ def diff(
     """Show what differs between two versions of a playbook: added, removed, reworded, counters."""
     from dataclasses import asdict
 
-    from aceslm.ace import codec
-    from aceslm.ace.differences import KINDS, differences
+    from aceslm.ace.playbook import codec
+    from aceslm.ace.playbook.diff import KINDS, differences
     from launch.console import print_json, print_table, say
 
     found = differences(codec.load(earlier), codec.load(later))
@@ -84,9 +84,9 @@ def merge(
     """
     from dataclasses import asdict
 
-    from aceslm.ace import codec
-    from aceslm.ace.merging import merge_workers
-    from aceslm.ace.playbook import Playbook
+    from aceslm.ace.playbook import codec
+    from aceslm.ace.playbook.bullets import Playbook
+    from aceslm.ace.playbook.merge import merge_workers
     from aceslm.core.errors import UsageError
     from launch.console import print_json, print_table, say
 
@@ -138,8 +138,8 @@ def stats(
 
 
 def _stats(paths: Sequence[Path], unit: str, count: Callable[[str], int]) -> list[dict[str, Any]]:
-    from aceslm.ace import codec
     from aceslm.ace.measures import compare_versions, measure
+    from aceslm.ace.playbook import codec
 
     rows: list[dict[str, Any]] = []
     before: Playbook | None = None
@@ -188,7 +188,7 @@ def _words(texts: Sequence[str]) -> list[int]:
 
 
 def _save(path: Path, playbook: Playbook) -> None:
-    from aceslm.ace import codec
+    from aceslm.ace.playbook import codec
     from aceslm.core.errors import WorkError
 
     try:

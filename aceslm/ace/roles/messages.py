@@ -15,12 +15,12 @@ import json
 import re
 from collections.abc import Collection, Iterable, Sequence
 
-from aceslm.ace import role_prompts as wording
-from aceslm.ace.deltas import HARMFUL, HELPFUL, Refusal, Tag, same_words
-from aceslm.ace.parsing import Reflection
-from aceslm.ace.playbook import Bullet, Playbook, render_bullets
-from aceslm.ace.role_prompts import DEFAULT_CASE, WORKED_CASES, WorkedCase
-from aceslm.ace.schemas import CURATOR_SCHEMA, REFLECTOR_SCHEMA
+from aceslm.ace.playbook.bullets import Bullet, Playbook, render_bullets
+from aceslm.ace.playbook.deltas import HARMFUL, HELPFUL, Refusal, Tag, same_words
+from aceslm.ace.roles import wording
+from aceslm.ace.roles.parsing import Reflection
+from aceslm.ace.roles.schemas import CURATOR_SCHEMA, REFLECTOR_SCHEMA
+from aceslm.ace.roles.wording import DEFAULT_CASE, WORKED_CASES, WorkedCase
 from aceslm.core.digests import digest
 from aceslm.core.records import Message, Sample
 from aceslm.tasks import ANSWER_TYPES, permutation

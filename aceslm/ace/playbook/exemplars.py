@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aceslm.ace.deltas import MAX_TEXT_CHARS, same_words
-from aceslm.ace.playbook import Exemplar, tidy
-from aceslm.ace.retrieval import Ranking
+from aceslm.ace.playbook.bullets import Exemplar, tidy
+from aceslm.ace.playbook.deltas import MAX_TEXT_CHARS, same_words
+from aceslm.ace.playbook.retrieval import Ranking
 
 
 class ExemplarIndex:

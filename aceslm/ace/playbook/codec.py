@@ -19,7 +19,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace.playbook import DEFAULT_SECTION, Bullet, Exemplar, Playbook, tidy
+from aceslm.ace.playbook.bullets import DEFAULT_SECTION, Bullet, Exemplar, Playbook, tidy
 from aceslm.core.errors import DataError
 from aceslm.core.files import replacing
 

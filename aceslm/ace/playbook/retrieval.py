@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from aceslm.ace.playbook import Bullet
+from aceslm.ace.playbook.bullets import Bullet
 
 _STOP_WORDS = frozenset(
     "a an and are as at be by did do does for from had has have how if in into is it its of on or that the "

@@ -15,16 +15,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from aceslm.ace.answering import answer, answer_read
-from aceslm.ace.asking import REFLECTOR, ROLES, Answer, Call, Evolution, Lesson, Played, call_of
-from aceslm.ace.curating import curated, kept_small
-from aceslm.ace.deltas import Tag, apply
-from aceslm.ace.exemplars import joined, solved
+from aceslm.ace.curator import curated, kept_small
+from aceslm.ace.evolution import (
+    REFLECTOR,
+    ROLES,
+    Answer,
+    Call,
+    Evolution,
+    Lesson,
+    Played,
+    call_of,
+)
+from aceslm.ace.generator import answer, answer_read
 from aceslm.ace.leakage import GoldIndex
-from aceslm.ace.parsing import parse_reflection
-from aceslm.ace.playbook import Playbook
-from aceslm.ace.roles import credit, reflector_messages
-from aceslm.ace.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.playbook.deltas import Tag, apply
+from aceslm.ace.playbook.exemplars import joined, solved
+from aceslm.ace.roles.messages import credit, reflector_messages
+from aceslm.ace.roles.parsing import parse_reflection
+from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.records import Prompt, Sample, Unit

@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from aceslm.ace.playbook import ACTIVE, DEFAULT_SECTION, Bullet, Playbook, combine, tidy
+from aceslm.ace.playbook.bullets import ACTIVE, DEFAULT_SECTION, Bullet, Playbook, combine, tidy
 
 HELPFUL = "helpful"
 HARMFUL = "harmful"

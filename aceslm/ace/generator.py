@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aceslm.ace.asking import GENERATOR, VALIDATION, Answer, Call, Evolution, call_of
-from aceslm.ace.exemplars import ExemplarIndex, turns_of
-from aceslm.ace.playbook import Playbook, render_bullets
-from aceslm.ace.retrieval import BulletIndex
-from aceslm.ace.roles import citations, used_bullets
+from aceslm.ace.evolution import GENERATOR, VALIDATION, Answer, Call, Evolution, call_of
+from aceslm.ace.playbook.bullets import Playbook, render_bullets
+from aceslm.ace.playbook.exemplars import ExemplarIndex, turns_of
+from aceslm.ace.playbook.retrieval import BulletIndex
+from aceslm.ace.roles.messages import citations, used_bullets
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.records import Cell, Completion, Prompt, Sample, Unit

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from aceslm.ace.exemplars import joined
-from aceslm.ace.playbook import STATUSES, Bullet, Exemplar, Playbook
-from aceslm.ace.upkeep import DEFAULT_SIMILARITY, Kept, Similarity, dedup
+from aceslm.ace.playbook.bullets import STATUSES, Bullet, Exemplar, Playbook
+from aceslm.ace.playbook.exemplars import joined
+from aceslm.ace.playbook.limits import DEFAULT_SIMILARITY, Kept, Similarity, dedup
 
 
 def merge_workers(

@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from aceslm.ace.playbook import Bullet, Playbook
-from aceslm.ace.upkeep import CountTokens
+from aceslm.ace.playbook.bullets import Bullet, Playbook
+from aceslm.ace.playbook.limits import CountTokens
 from aceslm.core.digests import digest
 from aceslm.core.records import Sample
 

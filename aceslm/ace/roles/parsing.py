@@ -16,9 +16,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.ace.deltas import MAX_TEXT_CHARS, MIN_TEXT_WORDS, Add, Delta, Merge, Remove, Update, same_words
-from aceslm.ace.playbook import DEFAULT_SECTION, tidy
-from aceslm.ace.schemas import CURATOR_SCHEMA, MAX_OPERATIONS, REFLECTOR_SCHEMA, conforms
+from aceslm.ace.playbook.bullets import DEFAULT_SECTION, tidy
+from aceslm.ace.playbook.deltas import (
+    MAX_TEXT_CHARS,
+    MIN_TEXT_WORDS,
+    Add,
+    Delta,
+    Merge,
+    Remove,
+    Update,
+    same_words,
+)
+from aceslm.ace.roles.schemas import CURATOR_SCHEMA, MAX_OPERATIONS, REFLECTOR_SCHEMA, conforms
 
 STRICT = "strict"
 TOLERANT = "tolerant"

@@ -4,7 +4,7 @@
     playbook.render()        # the text that stands in a prompt
     playbook.top_k(5)        # the most useful bullets
 
-Changes are typed deltas (`aceslm.ace.deltas`); what keeps a playbook small is `aceslm.ace.upkeep`. Rounds
+Changes are typed deltas (`aceslm.ace.playbook.deltas`); what keeps a playbook small is `aceslm.ace.playbook.limits`. Rounds
 are numbers, never clocks. A bullet's id is `b<number>`; numbers come from `next_number`, which only grows, so
 no id is ever used twice.
 """
@@ -99,7 +99,7 @@ class Exemplar:
 class Playbook:
     """Bullets in the order of their numbers. `next_number` is larger than every number ever given.
 
-    `exemplars` (`aceslm.ace.exemplars`) are no bullets: they never stand in the shared text.
+    `exemplars` (`aceslm.ace.playbook.exemplars`) are no bullets: they never stand in the shared text.
     """
 
     version: int = 0

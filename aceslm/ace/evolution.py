@@ -11,10 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
-from aceslm.ace.deltas import Applied, Delta
 from aceslm.ace.gate import Trial
-from aceslm.ace.parsing import Reflection
-from aceslm.ace.playbook import Playbook
+from aceslm.ace.playbook.bullets import Playbook
+from aceslm.ace.playbook.deltas import Applied, Delta
+from aceslm.ace.roles.parsing import Reflection
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Cell, Completion, GenerationSettings, Prompt, Sample, Unit

@@ -2,7 +2,7 @@
 
 Changing a word here changes what is measured: raise ROLE_PROMPT_VERSION with it. The lessons of the worked
 cases are about reading questions, not about a task's answer format: a format lesson here would be the
-author's, not the model's. A model that repeats one is refused (`aceslm.ace.roles.echo_refusal`).
+author's, not the model's. A model that repeats one is refused (`aceslm.ace.roles.messages.echo_refusal`).
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aceslm.ace.deltas import same_words
-from aceslm.ace.playbook import Bullet, Playbook, combine
+from aceslm.ace.playbook.bullets import Bullet, Playbook, combine
+from aceslm.ace.playbook.deltas import same_words
 
 Similarity = Callable[[str, str], float]
 CountTokens = Callable[[str], int]

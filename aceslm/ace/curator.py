@@ -13,15 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from aceslm.ace.asking import CURATOR, Call, Evolution, Lesson, call_of
-from aceslm.ace.deltas import Delta, Refuse, allow, apply, first_refusal
+from aceslm.ace.evolution import CURATOR, Call, Evolution, Lesson, call_of
 from aceslm.ace.gate import Trial
 from aceslm.ace.leakage import GoldIndex, leak_refusal
-from aceslm.ace.parsing import parse_curation
-from aceslm.ace.playbook import ACTIVE, CANDIDATE, Playbook
-from aceslm.ace.roles import LESSONS_PER_CURATION, curator_messages, echo_refusal
-from aceslm.ace.schemas import CURATOR_JSON, CURATOR_MAX_NEW_TOKENS
-from aceslm.ace.upkeep import Limits, maintain
+from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, Playbook
+from aceslm.ace.playbook.deltas import Delta, Refuse, allow, apply, first_refusal
+from aceslm.ace.playbook.limits import Limits, maintain
+from aceslm.ace.roles.messages import LESSONS_PER_CURATION, curator_messages, echo_refusal
+from aceslm.ace.roles.parsing import parse_curation
+from aceslm.ace.roles.schemas import CURATOR_JSON, CURATOR_MAX_NEW_TOKENS
 from aceslm.ace.validation import best_candidate
 from aceslm.core.digests import digest
 from aceslm.core.records import Completion, GenerationSettings, Prompt, Unit

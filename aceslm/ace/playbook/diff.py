@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from aceslm.ace.playbook import Bullet, Playbook
+from aceslm.ace.playbook.bullets import Bullet, Playbook
 
 ADDED, REMOVED, REWORDED, RECOUNTED = KINDS = ("added", "removed", "reworded", "recounted")
 

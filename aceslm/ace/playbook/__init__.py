@@ -1,0 +1,1 @@
+"""The playbook: immutable versions, typed changes, files, limits, exemplars, retrieval."""
