@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from aceslm.cells import is_adaptation
 from aceslm.core.errors import CorruptRun, RunError
 from aceslm.core.files import read_json, write_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan
-from aceslm.plan import load_plans
+from aceslm.plan.cells import is_adaptation
+from aceslm.plan.shards import load_plans
 
 
 def note_looks(paths: RunPaths, plans: Sequence[Plan]) -> None:

@@ -16,7 +16,6 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from aceslm.cells import is_adaptation
 from aceslm.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
 from aceslm.core.errors import ConfigError, CorruptRun
 from aceslm.core.files import create_json, read_json
@@ -24,7 +23,8 @@ from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan
 from aceslm.looks import scored_before
-from aceslm.plan import load_plans
+from aceslm.plan.cells import is_adaptation
+from aceslm.plan.shards import load_plans
 from aceslm.result_rows import RESULT_COLUMNS
 
 

@@ -28,7 +28,7 @@ from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolve
 from aceslm.metering import meter_of
 from aceslm.metrics.energy import EnergyMeter
 from aceslm.parts import PartWriter, finished_units, publish_shard
-from aceslm.plan import unit_at
+from aceslm.plan.shards import unit_at
 from aceslm.steps import require_upstream
 from aceslm.tasks.rows import Work, record_of
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aceslm.core.errors import CorruptRun
 from aceslm.core.paths import RunPaths
 from aceslm.parts import verified_shard, withdraw_shard
-from aceslm.plan import require_plans
+from aceslm.plan.shards import require_plans
 
 
 def withdraw_corrupt(paths: RunPaths) -> dict[str, str]:

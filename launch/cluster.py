@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from aceslm.config.grid import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.records import Cell, Plan, Shard
-from aceslm.plan import levels
+from aceslm.plan.shards import levels
 from launch import slurm
 from launch.sizing import Rate, model_key
 

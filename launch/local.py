@@ -22,7 +22,7 @@ import psutil
 from aceslm.core.errors import LaunchError
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Shard
-from aceslm.plan import levels
+from aceslm.plan.shards import levels
 from launch.console import note
 from launch.jobs import ShardTask
 from launch.ledger import Intent

@@ -17,7 +17,7 @@ from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan, Shard
-from aceslm.plan import load_plans, unfinished
+from aceslm.plan.shards import load_plans, unfinished
 from aceslm.status import is_done
 from launch import slurm
 from launch.cluster import ArrayPlan, check_limits, executor, make_arrays, make_tasks, parameters, sbatch_text

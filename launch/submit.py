@@ -18,7 +18,7 @@ from typing import Any
 from aceslm.core.errors import LaunchError, WorkError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Shard
-from aceslm.plan import load_plans, unfinished
+from aceslm.plan.shards import load_plans, unfinished
 from aceslm.shard import StopFlag
 from aceslm.status import RunStatus, is_done, run_status
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs

@@ -29,7 +29,7 @@ from aceslm.core.records import (
     Shard,
     TaskTable,
 )
-from aceslm.plan import save_plan
+from aceslm.plan.shards import save_plan
 from aceslm.summary import summarize
 
 MODES = ("baseline", "scaffold", "ace", "ace_frozen")

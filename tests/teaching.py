@@ -15,7 +15,7 @@ from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.evolving import final_playbook
 from aceslm.journal import Journal, State
-from aceslm.plan import levels, load_plans
+from aceslm.plan.shards import levels, load_plans
 from aceslm.shard import Outcome, run_shard
 from launch.prepare import prepare, write_run
 

@@ -12,7 +12,6 @@ from conftest import Command, only_run
 from test_ace_mode import Recording
 
 from aceslm.ace.playbook import codec
-from aceslm.cells import is_adaptation
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, UpstreamMissing
 from aceslm.core.parquet import read_table
@@ -20,7 +19,8 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Shard
 from aceslm.evolving import final_playbook
 from aceslm.journal import Journal
-from aceslm.plan import deal, levels, load_plans
+from aceslm.plan.cells import is_adaptation
+from aceslm.plan.shards import deal, levels, load_plans
 from aceslm.shard import run_shard
 from launch.local import pack, task_needs
 from launch.prepare import prepare, write_run

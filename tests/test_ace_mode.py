@@ -22,7 +22,7 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.merge import merge_run
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import Outcome, StopFlag, run_shard
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "retrieve_top_k": 2, "reflection_rounds": 2}

@@ -15,7 +15,7 @@ from aceslm import attempts
 from aceslm.core.paths import RunPaths
 from aceslm.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.merge import merge_run
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.summary import summarize
 
 

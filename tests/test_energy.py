@@ -22,7 +22,7 @@ from aceslm.metrics import counters as counters_module
 from aceslm.metrics import energy
 from aceslm.metrics.counters import open_counters
 from aceslm.metrics.energy import Counter, Counters, EnergyMeter
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import FlushPolicy, StopFlag, run_shard
 
 GPU = "GPU-0aa-1"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aceslm.config.grid import ClusterProfile, GridConfig, cluster_profile
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
-from aceslm.plan import load_plans, unfinished
+from aceslm.plan.shards import load_plans, unfinished
 from launch import reconcile, slurm
 from launch.cluster import TaskGroup, make_arrays, parameters, sbatch_text
 from launch.prepare import prepare, write_run
@@ -181,9 +181,9 @@ def test_shards_of_one_model_are_packed_into_tasks() -> None:
 
 
 def _planned_parts(shards: int) -> tuple[Sequence[Any], Sequence[Any]]:
-    from aceslm.cells import GridTask, expand
     from aceslm.core.records import ModelSpec, TaskTable
-    from aceslm.plan import next_plan
+    from aceslm.plan.cells import GridTask, expand
+    from aceslm.plan.shards import next_plan
 
     task = TaskTable("t", "d", "x", "", tuple(str(n) for n in range(shards)))
     grid = GridConfig(models=("m",), tasks=("t",), modes=("baseline",), shard_size=1)

@@ -13,7 +13,7 @@ from test_run import planned, stopped_after
 
 from aceslm.attempts import attempt_on
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import StopFlag, run_shard
 from aceslm.status import run_status
 from launch import live

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.cells import GridTask, expand, run_digest
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, ModelSpec, TaskTable
-from aceslm.plan import (
+from aceslm.plan.cells import GridTask, expand, run_digest
+from aceslm.plan.shards import (
     chunks,
     load_plans,
     next_plan,

@@ -21,7 +21,7 @@ from aceslm.core.parquet import read_results, result_schema, write_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.merge import merge_run
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import FlushPolicy, Outcome, StopFlag, run_shard
 from aceslm.status import run_status
 from launch.prepare import prepare, write_run
@@ -462,7 +462,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
     from dataclasses import replace
 
     from aceslm.core.records import Shard
-    from aceslm.plan import save_plan
+    from aceslm.plan.shards import save_plan
 
     paths = planned(tmp_path, many_samples)
     stop = StopFlag()

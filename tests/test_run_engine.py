@@ -22,7 +22,7 @@ from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine, shared_prefix
 from aceslm.merge import merge_run
 from aceslm.parts import read_parts, verified_shard
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import FlushPolicy, Outcome, StopFlag, run_shard
 from launch.prepare import prepare, write_run
 
@@ -198,7 +198,7 @@ import sys
 from pathlib import Path
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.plan import load_plans
+from aceslm.plan.shards import load_plans
 from aceslm.shard import run_shard
 
 shared_prefix.MIN_SAVED_TOKENS = 8

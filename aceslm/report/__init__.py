@@ -23,7 +23,7 @@ from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.costs import break_evens, cell_costs, cost_lines
 from aceslm.evolutions import EVOLUTION_FOOTNOTE, read_evolutions
-from aceslm.plan import require_plans
+from aceslm.plan.shards import require_plans
 from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences

@@ -15,7 +15,7 @@ from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell
 from aceslm.costs import cell_costs, total
-from aceslm.plan import require_plans
+from aceslm.plan.shards import require_plans
 from aceslm.report.plots import short
 
 _MANY_SENTENCES = 12

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.cells import run_digest
 from aceslm.comparisons import Comparison, compare_modes
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
@@ -18,6 +17,7 @@ from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan
 from aceslm.journal import Journal
+from aceslm.plan.cells import run_digest
 from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
 

@@ -16,13 +16,13 @@ from typing import Any
 
 import psutil
 
-from aceslm.cells import run_digest
 from aceslm.config.grid import GridConfig
 from aceslm.config.strict_yaml import parse, read_yaml
 from aceslm.config.tracking import TrackingConfig
 from aceslm.core.listener import NO_TRACKING, NoStory, NoTracking
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell, Plan, Record, Shard
+from aceslm.plan.cells import run_digest
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess
 from aceslm.tracking.script import Line, RunHeader, encode, header_line, shard_script

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aceslm.cells import is_adaptation
+from aceslm.plan.cells import is_adaptation
 
 if TYPE_CHECKING:
     from aceslm.core.records import Cell
@@ -41,7 +41,7 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from pathlib import Path
 
     from aceslm.config.grid import cluster_profile
-    from aceslm.plan import unfinished
+    from aceslm.plan.shards import unfinished
     from launch import slurm
     from launch.cluster import check_limits
     from launch.console import say

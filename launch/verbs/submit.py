@@ -141,7 +141,7 @@ def retry(
     Published shards are verified first; a corrupt one is set aside and computed again.
     """
     from aceslm.core.paths import RunPaths
-    from aceslm.plan import require_plans
+    from aceslm.plan.shards import require_plans
     from aceslm.verify import withdraw_corrupt
     from launch.console import note
     from launch.ledger import WorkerOptions, intents
@@ -168,7 +168,7 @@ def cancel(run: RunArgument) -> None:
     """Cancel everything of a run that is queued or running on Slurm; finished rows are kept."""
     from aceslm.core.errors import RunError
     from aceslm.core.paths import RunPaths
-    from aceslm.plan import require_plans
+    from aceslm.plan.shards import require_plans
     from launch import slurm
     from launch.console import say
     from launch.ledger import intents, running_launcher

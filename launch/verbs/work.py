@@ -25,7 +25,7 @@ def work(
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
-    from aceslm.plan import require_plans
+    from aceslm.plan.shards import require_plans
     from launch.console import say
     from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions

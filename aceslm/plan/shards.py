@@ -15,13 +15,13 @@ from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from aceslm.cells import is_adaptation
 from aceslm.config.grid import GridConfig
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import create_json, read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Shard, TaskTable, Unit
+from aceslm.plan.cells import is_adaptation
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -1,0 +1,1 @@
+"""A grid -> cells -> shards, and the plan files of a run directory."""
