@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from aceslm.core.records import Completion, GenerationSettings, ModelSpec, Prompt
-from aceslm.engine.prompting import Prompter
+from aceslm.engine.chat_template import Prompter
 from aceslm.engine.sampling import penalised, sampling_scores
 
 NEAR_TIE = 1e-3

@@ -15,9 +15,9 @@ from aceslm.core.engine import never
 from aceslm.core.errors import ConfigError, EngineError, ModelUnavailable
 from aceslm.core.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
 from aceslm.engine import load_engine
+from aceslm.engine.chat_template import Prompter
 from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.loading import _why_not
-from aceslm.engine.prompting import Prompter
 from aceslm.models.registry import resolve_model
 
 GREEDY = GenerationSettings()

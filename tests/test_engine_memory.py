@@ -16,7 +16,7 @@ from tinies import LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, Prompt
 from aceslm.engine import load_engine, never, shared_prefix
-from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.attention.kv_cache import KVStore, SlotCache
 from aceslm.models.registry import resolve_model
 
 pytestmark = pytest.mark.usefixtures("one_core")

@@ -17,10 +17,10 @@ from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
 from aceslm.engine import Engine, load_engine, never
-from aceslm.engine.grammar import Grammars, Matcher, _pack, _unpack
-from aceslm.engine.places import bounded_strings
+from aceslm.engine.grammar.bounded_schema import check_bounded
+from aceslm.engine.grammar.masks import Grammars, Matcher, _pack, _unpack
+from aceslm.engine.grammar.position import bounded_strings
 from aceslm.engine.sampling import gumbel_noise, sampling_scores
-from aceslm.engine.schema import check_bounded
 from aceslm.models.registry import resolve_model
 
 HOT = GenerationSettings(temperature=1.5)

@@ -73,7 +73,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pyarrow": ("aceslm.core.parquet", "aceslm.parts", "aceslm.merge", "aceslm.data"),
     "submitit": ("launch",),
     "wandb": ("aceslm.tracking",),
-    "xgrammar": ("aceslm.engine.grammar",),
+    "xgrammar": ("aceslm.engine.grammar.masks",),
     "rapidfuzz": ("aceslm.ace.playbook.limits",),
     "zeus": ("aceslm.metrics.counters",),
     "pynvml": ("aceslm.metrics.counters",),

@@ -10,8 +10,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from aceslm.engine import pieces
-from aceslm.engine.pieces import Piece, PieceKernels, choose_kernels, explicit_piece, merge, with_sinks
+from aceslm.engine.attention import partial as pieces
+from aceslm.engine.attention.partial import (
+    Piece,
+    PieceKernels,
+    choose_kernels,
+    explicit_piece,
+    merge,
+    with_sinks,
+)
 
 CPU = torch.device("cpu")
 CLOSE = {"atol": 2e-5, "rtol": 1e-4}

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from aceslm.engine.prefixes import PrefixTree, prefix_tree
+from aceslm.engine.prefix_tree import PrefixTree, prefix_tree
 
 Prompts = list[list[int]]
 

@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from aceslm.engine.prefixes import prefix_tree
-from aceslm.engine.schedule import AdmissionQueue, SlotShape, pack_passes, slot_shape, users_of_nodes
+from aceslm.engine.prefix_tree import prefix_tree
+from aceslm.engine.scheduler import (
+    AdmissionQueue,
+    SlotShape,
+    pack_passes,
+    slot_shape,
+    users_of_nodes,
+)
 
 LENGTHS = st.lists(st.integers(0, 40), max_size=12)
 

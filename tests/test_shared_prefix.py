@@ -16,8 +16,8 @@ from tiny_models import FAMILIES, WORDS
 
 from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine import never, shared_prefix
-from aceslm.engine.packed import Fill, PackedModel
-from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
+from aceslm.engine.model_runner import Fill, PackedModel
+from aceslm.engine.prefix_tree import MIN_SAVED_TOKENS, prefix_tree
 
 # every test here holds for any engine: "generate" must pass too (tinies.ENGINE), but for margins
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")

@@ -12,11 +12,19 @@ from near_ties import GREEDY
 from tinies import LONG, OTHER, Tinies, Tiny, ask, check_all, mixed_prompts
 from tiny_models import ORIGINAL_LENGTH
 
-from aceslm.engine import attention, decode_plan, prefill_plan
+from aceslm.engine.attention import (
+    decode as decode_plan,
+)
+from aceslm.engine.attention import (
+    interface as attention,
+)
+from aceslm.engine.attention import (
+    prefill as prefill_plan,
+)
+from aceslm.engine.attention.partial import Piece, choose_kernels
 from aceslm.engine.loading import LoadedModel, load_model
-from aceslm.engine.packed import PackedModel
-from aceslm.engine.pieces import Piece, choose_kernels
-from aceslm.engine.support import head_dim, prove
+from aceslm.engine.model_runner import PackedModel
+from aceslm.engine.self_check import head_dim, prove
 from aceslm.models.registry import resolve_model
 
 pytestmark = pytest.mark.usefixtures("one_core")

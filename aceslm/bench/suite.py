@@ -126,8 +126,8 @@ def _tokens(spec: ModelSpec) -> tuple[Encode, CountTokens]:
     if spec.source == "scripted":
         engine = load_engine(spec)
         return (lambda prompt: engine.render(prompt).encode()), engine.count_tokens
+    from aceslm.engine.chat_template import Prompter
     from aceslm.engine.loading import load_tokenizer
-    from aceslm.engine.prompting import Prompter
 
     prompter = Prompter(load_tokenizer(spec), spec)
     return prompter.encode, prompter.count_tokens

@@ -122,9 +122,9 @@ def load_vllm(spec: ModelSpec, python: Path, dtype: str) -> dict[str, VllmConten
     Raises:
         WorkError: it does not start or load.
     """
+    from aceslm.engine.chat_template import Prompter
     from aceslm.engine.devices import available_cores
     from aceslm.engine.loading import load_tokenizer, locate
-    from aceslm.engine.prompting import Prompter
 
     began = time.perf_counter()
     everything = (

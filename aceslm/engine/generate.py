@@ -15,10 +15,10 @@ from aceslm.core.engine import EngineCounters, EngineInfo, never
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, GenerationSettings, Prompt
 from aceslm.engine.devices import dtype_name, memory_error
-from aceslm.engine.grammar import Grammars
+from aceslm.engine.grammar.masks import Grammars
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.model_engine import ModelEngine
-from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
+from aceslm.engine.requests import Reply, Request, best_tokens, matcher_for, token_scores
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 
 from aceslm.core.records import Prompt
-from aceslm.engine.grammar import Grammars
+from aceslm.engine.chat_template import Prompter
+from aceslm.engine.grammar.masks import Grammars
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.prompting import Prompter
-from aceslm.engine.replies import Request
+from aceslm.engine.requests import Request
 
 
 class ModelEngine:

@@ -21,19 +21,19 @@ import torch
 from aceslm.core.engine import EngineCounters, EngineInfo, never
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, GenerationSettings, Prompt
-from aceslm.engine.attention import ATTENTION_NAME, register
+from aceslm.engine.attention.interface import ATTENTION_NAME, register
+from aceslm.engine.attention.partial import choose_kernels
+from aceslm.engine.attention.plan import Block
 from aceslm.engine.cpu_layers import keep_freed_memory, use_fast_layers
 from aceslm.engine.devices import free_memory_bytes, memory_error
-from aceslm.engine.flight import Flight, Limits
 from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.model_engine import ModelEngine
-from aceslm.engine.packed import PackedModel
-from aceslm.engine.pass_plan import Block
-from aceslm.engine.pieces import choose_kernels
-from aceslm.engine.prefixes import MIN_SAVED_TOKENS, prefix_tree
-from aceslm.engine.replies import Request
-from aceslm.engine.support import head_dim, prove
+from aceslm.engine.model_runner import PackedModel
+from aceslm.engine.prefix_tree import MIN_SAVED_TOKENS, prefix_tree
+from aceslm.engine.requests import Request
+from aceslm.engine.running_batch import Flight, Limits
+from aceslm.engine.self_check import head_dim, prove
 
 log = logging.getLogger(__name__)
 

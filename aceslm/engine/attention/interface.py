@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from aceslm.engine.decode_plan import DecodePlan
-from aceslm.engine.pass_plan import LayerCall
-from aceslm.engine.pieces import with_sinks
-from aceslm.engine.prefill_plan import PrefillPlan
+from aceslm.engine.attention.decode import DecodePlan
+from aceslm.engine.attention.partial import with_sinks
+from aceslm.engine.attention.plan import LayerCall
+from aceslm.engine.attention.prefill import PrefillPlan
 
 ATTENTION_NAME = "aceslm_pieces"
 

@@ -11,7 +11,7 @@ import torch
 
 from aceslm.core.errors import EngineError
 from aceslm.core.records import Completion, GenerationSettings, Prompt
-from aceslm.engine.grammar import Grammars, Matcher
+from aceslm.engine.grammar.masks import Grammars, Matcher
 from aceslm.engine.sampling import penalised, sampling_scores
 
 

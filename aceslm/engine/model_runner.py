@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.decode_plan import DecodePlan, Grid, Run
-from aceslm.engine.kv_cache import KVStore, SlotCache, StepPlaces, rounded
-from aceslm.engine.pass_plan import Block, Read
-from aceslm.engine.pieces import PieceKernels
-from aceslm.engine.prefill_plan import Earlier, PrefillPlan, Span, Write
-from aceslm.engine.schedule import Chunk, pack_passes
+from aceslm.engine.attention.decode import DecodePlan, Grid, Run
+from aceslm.engine.attention.kv_cache import KVStore, SlotCache, StepPlaces, rounded
+from aceslm.engine.attention.partial import PieceKernels
+from aceslm.engine.attention.plan import Block, Read
+from aceslm.engine.attention.prefill import Earlier, PrefillPlan, Span, Write
+from aceslm.engine.scheduler import Chunk, pack_passes
 
 # On the CPU fewer rows than this take another path through matrix products: in fp32 the last bits differ.
 MIN_CPU_ROWS = 8

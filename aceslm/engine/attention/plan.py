@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import torch
 
-from aceslm.engine.kv_cache import KVStore
-from aceslm.engine.pieces import PieceKernels
+from aceslm.engine.attention.kv_cache import KVStore
+from aceslm.engine.attention.partial import PieceKernels
 
 # What a window leaves of a block: None all of it, False nothing, else an additive mask.
 Mask = Literal[False] | torch.Tensor | None

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aceslm.engine.prefixes import PrefixTree
+from aceslm.engine.prefix_tree import PrefixTree
 
 
 @dataclass(frozen=True, slots=True)

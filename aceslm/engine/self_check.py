@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention import ATTENTION_NAME, Unsupported
-from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.attention.interface import ATTENTION_NAME, Unsupported
+from aceslm.engine.attention.kv_cache import KVStore, SlotCache
+from aceslm.engine.attention.plan import Block
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.packed import DecodeRow, Fill, PackedModel
-from aceslm.engine.pass_plan import Block
+from aceslm.engine.model_runner import DecodeRow, Fill, PackedModel
 
 log = logging.getLogger(__name__)
 

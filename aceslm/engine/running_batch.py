@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 
 from aceslm.core.records import Completion, GenerationSettings
-from aceslm.engine.drafts import Drafter
-from aceslm.engine.grammar import Grammars
-from aceslm.engine.kv_cache import KVStore, SlotCache
+from aceslm.engine.attention.kv_cache import KVStore, SlotCache
+from aceslm.engine.attention.plan import Block
+from aceslm.engine.grammar.masks import Grammars
 from aceslm.engine.loading import LoadedModel
-from aceslm.engine.packed import DecodeRow, Fill, PackedModel
-from aceslm.engine.pass_plan import Block
-from aceslm.engine.prefixes import PrefixTree
-from aceslm.engine.replies import Reply, Request, best_tokens, matcher_for, token_scores
-from aceslm.engine.schedule import AdmissionQueue, SlotShape, slot_shape, users_of_nodes
+from aceslm.engine.model_runner import DecodeRow, Fill, PackedModel
+from aceslm.engine.prefix_tree import PrefixTree
+from aceslm.engine.prompt_lookup import Drafter
+from aceslm.engine.requests import Reply, Request, best_tokens, matcher_for, token_scores
+from aceslm.engine.scheduler import AdmissionQueue, SlotShape, slot_shape, users_of_nodes
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ import torch
 
 from aceslm.core.errors import EngineError
 from aceslm.engine.devices import available_cores
-from aceslm.engine.places import Place, bounded_strings
-from aceslm.engine.schema import check_bounded
+from aceslm.engine.grammar.bounded_schema import check_bounded
+from aceslm.engine.grammar.position import Place, bounded_strings
 
 # the allowed tokens of a place in a schema, one bit a token
 Known = dict[str, torch.Tensor]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from aceslm.engine.kv_cache import SlotCache, StepPlaces
-from aceslm.engine.pass_plan import LayerCall, Mask, Plan, Read
-from aceslm.engine.pieces import Piece, explicit_piece, merge
+from aceslm.engine.attention.kv_cache import SlotCache, StepPlaces
+from aceslm.engine.attention.partial import Piece, explicit_piece, merge
+from aceslm.engine.attention.plan import LayerCall, Mask, Plan, Read
 
 
 @dataclass(frozen=True, slots=True)
