@@ -31,7 +31,7 @@ from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Sample
 from aceslm.data import read_snapshot
-from aceslm.journal import Journal, State
+from aceslm.run.evolution_journal import Journal, State
 
 EVOLUTION_HEADERS = (
     "evolution",

@@ -29,11 +29,11 @@ from aceslm.core.records import Cell, Plan, Shard
 from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.evolutions import evolution_figures
 from aceslm.looks import note_looks
-from aceslm.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.plan.shards import require_plans, unit_at
 from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report import try_report
 from aceslm.result_rows import RESULT_COLUMNS
+from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard
 from aceslm.summary import ShardCost, summarize
 from aceslm.tables import write_summary
 

@@ -14,7 +14,7 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine
 from aceslm.plan.shards import require_plans
-from aceslm.shard import Outcome, run_shard
+from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
 from launch.log_files import log_to_stdout

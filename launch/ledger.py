@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from aceslm.attempts import code_digest, installed_packages, provenance
 from aceslm.core.errors import LaunchError, MixedRun, RunError
 from aceslm.core.files import create_json, read_json
 from aceslm.core.paths import RunPaths
+from aceslm.run.attempts import code_digest, installed_packages, provenance
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from aceslm.core.errors import LaunchError
 from aceslm.core.files import process_alive
 from aceslm.core.paths import AttemptName
-from aceslm.shard import FlushPolicy, StopFlag
+from aceslm.run.shard import FlushPolicy, StopFlag
 from launch import slurm
 from launch.ledger import Intent
 

@@ -13,10 +13,10 @@ from aceslm.config.grid import GridConfig
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.evolving import final_playbook
-from aceslm.journal import Journal, State
 from aceslm.plan.shards import levels, load_plans
-from aceslm.shard import Outcome, run_shard
+from aceslm.run.evolution_journal import Journal, State
+from aceslm.run.evolve import final_playbook
+from aceslm.run.shard import Outcome, run_shard
 from launch.prepare import prepare, write_run
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "gate_samples": 8}

@@ -17,11 +17,11 @@ from aceslm.core.errors import ConfigError, UpstreamMissing
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Shard
-from aceslm.evolving import final_playbook
-from aceslm.journal import Journal
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.shards import deal, levels, load_plans
-from aceslm.shard import run_shard
+from aceslm.run.evolution_journal import Journal
+from aceslm.run.evolve import final_playbook
+from aceslm.run.shard import run_shard
 from launch.local import pack, task_needs
 from launch.prepare import prepare, write_run
 

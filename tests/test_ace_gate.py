@@ -10,8 +10,6 @@ import pytest
 from ace_values import LESSONS
 from teaching import BAD, GOOD, Taught, files, gold, journal, planned, play, shown, split_task, state
 
-from aceslm import evolving
-from aceslm import journal as journals
 from aceslm.ace.gate import GateLedger
 from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED
 from aceslm.ace.roles.schemas import CURATOR_JSON
@@ -20,7 +18,9 @@ from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import AttemptName
 from aceslm.core.records import Sample
-from aceslm.shard import run_shard
+from aceslm.run import evolution_journal as journals
+from aceslm.run import evolve as evolving
+from aceslm.run.shard import run_shard
 
 EVOLVE = ("evolve",)
 VALIDATE = range(8, 20)

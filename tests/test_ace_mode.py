@@ -14,7 +14,6 @@ import pytest
 from conftest import Command, only_run
 from test_run import TIMINGS, planned
 
-from aceslm import evolving, journal
 from aceslm.ace.playbook import codec
 from aceslm.ace.round import rounds_of
 from aceslm.core.errors import ConfigError, CorruptRun, Locked
@@ -23,7 +22,9 @@ from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
-from aceslm.shard import Outcome, StopFlag, run_shard
+from aceslm.run import evolution_journal as journal
+from aceslm.run import evolve as evolving
+from aceslm.run.shard import Outcome, StopFlag, run_shard
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "retrieve_top_k": 2, "reflection_rounds": 2}
 

@@ -15,9 +15,9 @@ from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.errors import Locked, UpstreamMissing
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Prompt, Shard
-from aceslm.evolving import alone
-from aceslm.journal import Journal
-from aceslm.shard import run_shard
+from aceslm.run.evolution_journal import Journal
+from aceslm.run.evolve import alone
+from aceslm.run.shard import run_shard
 
 SETTINGS: dict[str, Any] = {"workers": 3, "round_size": 2, "gate": True}
 

@@ -11,11 +11,11 @@ import pytest
 from conftest import Command, only_run
 from test_run import planned
 
-from aceslm import attempts
 from aceslm.core.paths import RunPaths
 from aceslm.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.run import attempts
 from aceslm.summary import summarize
 
 
@@ -178,7 +178,7 @@ def test_a_rehearsed_grid_with_ace_says_its_break_even(tmp_path: Path) -> None:
     (plan,) = load_plans(paths)
     from aceslm.core.paths import AttemptName
     from aceslm.engine.scripted import ScriptedEngine
-    from aceslm.shard import run_shard
+    from aceslm.run.shard import run_shard
 
     for shard in plan.shards:
         run_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("j1"))

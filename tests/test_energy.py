@@ -18,12 +18,12 @@ from aceslm.core.errors import EngineError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.merge import merge_run
-from aceslm.metrics import counters as counters_module
-from aceslm.metrics import energy
-from aceslm.metrics.counters import open_counters
-from aceslm.metrics.energy import Counter, Counters, EnergyMeter
 from aceslm.plan.shards import load_plans
-from aceslm.shard import FlushPolicy, StopFlag, run_shard
+from aceslm.run import energy
+from aceslm.run import energy_counters as counters_module
+from aceslm.run.energy import Counter, Counters, EnergyMeter
+from aceslm.run.energy_counters import open_counters
+from aceslm.run.shard import FlushPolicy, StopFlag, run_shard
 
 GPU = "GPU-0aa-1"
 

@@ -20,7 +20,7 @@ from aceslm.engine import load_engine, never
 from aceslm.engine.loading import load_model
 from aceslm.models.default_model import embedded_folder
 from aceslm.models.registry import prestage_model, resolve_model
-from aceslm.shard import run_shard
+from aceslm.run.shard import run_shard
 from aceslm.tasks import build_messages
 
 pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("prestaged")]

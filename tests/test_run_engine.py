@@ -21,9 +21,9 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine, shared_prefix
 from aceslm.merge import merge_run
-from aceslm.parts import read_parts, verified_shard
 from aceslm.plan.shards import load_plans
-from aceslm.shard import FlushPolicy, Outcome, StopFlag, run_shard
+from aceslm.run.parts import read_parts, verified_shard
+from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
 from launch.prepare import prepare, write_run
 
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
@@ -199,7 +199,7 @@ from pathlib import Path
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan.shards import load_plans
-from aceslm.shard import run_shard
+from aceslm.run.shard import run_shard
 
 shared_prefix.MIN_SAVED_TOKENS = 8
 paths, rank = RunPaths(Path(sys.argv[1])), int(sys.argv[2])

@@ -16,9 +16,9 @@ from aceslm.core.files import read_json
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan
-from aceslm.journal import Journal
 from aceslm.plan.cells import run_digest
 from aceslm.result_rows import RESULT_COLUMNS
+from aceslm.run.evolution_journal import Journal
 from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.core.records import Cell
-    from aceslm.journal import Journal, StepNote
+    from aceslm.run.evolution_journal import Journal, StepNote
     from launch.prepare import Prepared
 
 
@@ -120,7 +120,7 @@ def evolve(
 def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     """Write a file an epoch, and the playbook's versions beside them; return the lines of the table."""
     from aceslm.core.parquet import read_results
-    from aceslm.journal import Journal
+    from aceslm.run.evolution_journal import Journal
 
     frame = read_results(prepared.paths.results).to_pandas()
     (ace,) = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]

@@ -20,12 +20,12 @@ def work(
     import socket
     import time
 
-    from aceslm.attempts import code_digest
     from aceslm.config.grid import GridConfig
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan.shards import require_plans
+    from aceslm.run.attempts import code_digest
     from launch.console import say
     from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions

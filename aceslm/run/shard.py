@@ -15,8 +15,6 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from aceslm.ace.playbook.bullets import Playbook
-from aceslm.attempts import Attempt, attempt_on, peak_memory_bytes
-from aceslm.carrying import Asked, asked_prompts, bullets_used, carry, find_sources
 from aceslm.core.digests import digest
 from aceslm.core.errors import EngineError
 from aceslm.core.listener import NO_TRACKING, NoTracking
@@ -24,12 +22,20 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
 from aceslm.data import read_snapshot
 from aceslm.engine import Engine
-from aceslm.evolving import alone, answer_by_rounds, discard_uncommitted, evolved_prompts, overhead
-from aceslm.metering import meter_of
-from aceslm.metrics.energy import EnergyMeter
-from aceslm.parts import PartWriter, finished_units, publish_shard
 from aceslm.plan.shards import unit_at
-from aceslm.steps import require_upstream
+from aceslm.run.answer import Asked, asked_prompts, bullets_used, carry, find_sources
+from aceslm.run.attempts import Attempt, attempt_on, peak_memory_bytes
+from aceslm.run.energy import EnergyMeter
+from aceslm.run.evolution_steps import require_upstream
+from aceslm.run.evolve import (
+    alone,
+    answer_by_rounds,
+    discard_uncommitted,
+    evolved_prompts,
+    overhead,
+)
+from aceslm.run.metering import meter_of
+from aceslm.run.parts import PartWriter, finished_units, publish_shard
 from aceslm.tasks.rows import Work, record_of
 
 log = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ from aceslm.core.errors import DataError, ModelUnavailable, UpstreamMissing
 from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.metrics.energy import EnergyMeter
+from aceslm.run.energy import EnergyMeter
 
 KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
 _PROVENANCE_PACKAGES = (

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
-from aceslm.metrics.energy import Counter, Counters, EnergyUnknown, warn_once
+from aceslm.run.energy import Counter, Counters, EnergyUnknown, warn_once
 
 log = logging.getLogger(__name__)
 

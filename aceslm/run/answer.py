@@ -23,7 +23,7 @@ from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Prompt, Unit
-from aceslm.evolving import final_playbook
+from aceslm.run.evolve import final_playbook
 from aceslm.tasks.rows import Work, prompt_for
 
 

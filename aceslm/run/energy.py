@@ -1,6 +1,6 @@
 """Joules, where the hardware counts them; elsewhere None and a reason, never a guess.
 
-    meter = EnergyMeter(counters)  # from `aceslm.metrics.counters`, or any others
+    meter = EnergyMeter(counters)  # from `aceslm.run.energy_counters`, or any others
     meter.start()
     ...                            # answer a batch
     joules = meter.take()          # since the start, or since the last take

@@ -31,7 +31,7 @@ from aceslm.core.parquet import (
 )
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell, Record, Shard
-from aceslm.metrics.energy import share_out
+from aceslm.run.energy import share_out
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
-from aceslm.journal import Journal, State
+from aceslm.run.evolution_journal import Journal, State
 from aceslm.tasks.rows import Work
 
 ROUND, MERGE, GATE, FINAL = ("round", "merge", "gate", "final")

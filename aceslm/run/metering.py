@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 
 from aceslm.engine import Engine
-from aceslm.metrics.counters import open_counters
-from aceslm.metrics.energy import EnergyMeter
+from aceslm.run.energy import EnergyMeter
+from aceslm.run.energy_counters import open_counters
 
 
 def meter_of(engine: Engine) -> EnergyMeter:

@@ -4,7 +4,7 @@
     complete = answer_by_rounds(work, engine_for_role, attempt, stop)
 
 A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
-written first, `state.json` last (`aceslm.journal`). What that does not name is thrown away and computed
+written first, `state.json` last (`aceslm.run.evolution_journal`). What that does not name is thrown away and computed
 again. Samples are answered before their gold answers may reach the Reflector; from the second epoch on they
 are `seen`. One worker plays all steps in one shard. Of several each evolves from the playbook that the epoch
 began with, in a folder of its own; a merge shard ends the epoch: its steps are the merge, the gate and, at
@@ -26,7 +26,6 @@ from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.round import play_round
 from aceslm.ace.validation import compared_with_first, gated
-from aceslm.attempts import Attempt
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import CorruptRun
@@ -35,9 +34,9 @@ from aceslm.core.parquet import read_results
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Record, Shard
 from aceslm.engine import Engine
-from aceslm.journal import Journal, State, StepNote
-from aceslm.parts import PartWriter, part_files
-from aceslm.steps import (
+from aceslm.run.attempts import Attempt
+from aceslm.run.evolution_journal import Journal, State, StepNote
+from aceslm.run.evolution_steps import (
     FINAL,
     GATE,
     MERGE,
@@ -48,6 +47,7 @@ from aceslm.steps import (
     planned_steps,
     starting,
 )
+from aceslm.run.parts import PartWriter, part_files
 from aceslm.tasks.rows import Work, record_of
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""A shard is worked on: answered or evolved, flushed as parts, published."""
