@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from aceslm.costs import Spent
-from aceslm.status import CellStatus, RunStatus
+from aceslm.results.status import CellStatus, RunStatus
 from launch.console import err, note, print_table
 
 _PLAIN_EVERY_S = 15.0

@@ -10,8 +10,8 @@ from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Shard
 from aceslm.plan.shards import as_ranges, load_plans, save_plan, unfinished, unit_at
+from aceslm.results.status import run_status
 from aceslm.run.parts import finished_units
-from aceslm.status import run_status
 from launch.ledger import intents
 from launch.reconcile import queued_shards
 

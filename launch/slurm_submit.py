@@ -18,7 +18,7 @@ from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
-from aceslm.status import is_done
+from aceslm.results.status import is_done
 from launch import slurm
 from launch.cluster import ArrayPlan, check_limits, executor, make_arrays, make_tasks, parameters, sbatch_text
 from launch.jobs import ShardTask
@@ -51,7 +51,7 @@ class AggregateTask:
 
     def __call__(self) -> None:
         """Merge the run; submit what did not fit into the queue before."""
-        from aceslm.merge import merge_run, require_complete
+        from aceslm.results.merge import merge_run, require_complete
         from aceslm.tracking.aggregate import track_run
 
         log_to_stdout()

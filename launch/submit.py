@@ -19,8 +19,8 @@ from aceslm.core.errors import LaunchError, WorkError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
+from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag
-from aceslm.status import RunStatus, is_done, run_status
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.local import LocalPool, num_gpus, pack, task_needs
 from launch.log_files import log_to_file

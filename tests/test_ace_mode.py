@@ -20,8 +20,8 @@ from aceslm.core.errors import ConfigError, CorruptRun, Locked
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.results.merge import merge_run
 from aceslm.run import evolution_journal as journal
 from aceslm.run import evolve as evolving
 from aceslm.run.shard import Outcome, StopFlag, run_shard

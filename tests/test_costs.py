@@ -13,8 +13,8 @@ from test_run import planned
 
 from aceslm.core.paths import RunPaths
 from aceslm.costs import BreakEven, Spent, break_evens, cell_costs, total
-from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.results.merge import merge_run
 from aceslm.run import attempts
 from aceslm.summary import summarize
 

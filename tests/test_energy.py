@@ -17,8 +17,8 @@ from test_run import planned, run_first
 from aceslm.core.errors import EngineError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.results.merge import merge_run
 from aceslm.run import energy
 from aceslm.run import energy_counters as counters_module
 from aceslm.run.energy import Counter, Counters, EnergyMeter

@@ -58,9 +58,9 @@ FLOORS: dict[str, int] = {
     "aceslm.run.answer": 4,
     "aceslm.evolutions": 3,
     "aceslm.run.shard": 4,
-    "aceslm.merge": 4,
-    "aceslm.status": 4,
-    "aceslm.verify": 4,
+    "aceslm.results.merge": 4,
+    "aceslm.results.status": 4,
+    "aceslm.results.verify": 4,
     "launch": 5,
 }
 
@@ -70,7 +70,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "accelerate": ("aceslm.engine",),
     "bitsandbytes": ("aceslm.engine",),
     "huggingface_hub": ("aceslm.engine", "aceslm.models.registry", "aceslm.data.importers.columns"),
-    "pyarrow": ("aceslm.core.parquet", "aceslm.run.parts", "aceslm.merge", "aceslm.data"),
+    "pyarrow": ("aceslm.core.parquet", "aceslm.run.parts", "aceslm.results.merge", "aceslm.data"),
     "submitit": ("launch",),
     "wandb": ("aceslm.tracking",),
     "xgrammar": ("aceslm.engine.grammar.masks",),

@@ -13,9 +13,9 @@ from test_run import planned, stopped_after
 
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan.shards import load_plans
+from aceslm.results.status import run_status
 from aceslm.run.attempts import attempt_on
 from aceslm.run.shard import StopFlag, run_shard
-from aceslm.status import run_status
 from launch import live
 from launch.live import LiveStatus, live_table
 

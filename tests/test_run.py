@@ -14,17 +14,17 @@ import pytest
 import yaml
 from conftest import Command, only_run
 
-from aceslm import merge, status
 from aceslm.core.errors import CorruptRun, DataError, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.results import merge, status
+from aceslm.results.merge import merge_run
+from aceslm.results.status import run_status
 from aceslm.run import parts
 from aceslm.run.attempts import attempt_on, failure_class
 from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
-from aceslm.status import run_status
 from launch.prepare import prepare, write_run
 
 TIMINGS = ["latency_ms", "ttft_ms", "prefill_ms", "decode_ms", "batch_ms", "batch_size", "attempt"]

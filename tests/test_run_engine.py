@@ -20,8 +20,8 @@ from aceslm.core.files import read_json
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.records import Cell
 from aceslm.engine import Engine, load_engine, shared_prefix
-from aceslm.merge import merge_run
 from aceslm.plan.shards import load_plans
+from aceslm.results.merge import merge_run
 from aceslm.run.parts import read_parts, verified_shard
 from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
 from launch.prepare import prepare, write_run

@@ -75,7 +75,7 @@ def evolve(
     scored split. It is a run under results/, so it resumes like any other.
     """
     from aceslm.config.grid import apply_override
-    from aceslm.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run, require_complete
     from launch.console import note, say
     from launch.ledger import WorkerOptions
     from launch.live import live_table

@@ -31,8 +31,8 @@ def report(
     one says so at its head. Above the limit, or 30 MB, samples with errors come first, then a seeded draw.
     """
     from aceslm.core.paths import RunPaths
-    from aceslm.merge import merge_run
     from aceslm.report import write_report
+    from aceslm.results.merge import merge_run
     from launch.console import note, print_json, say
 
     paths = RunPaths(run)

@@ -77,7 +77,7 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
     """Merge a run, print its summary and failures, and fail unless everything is there."""
-    from aceslm.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run, require_complete
 
     coverage = merge_run(paths)
     show_results(paths, as_json_)
@@ -133,7 +133,7 @@ def tell_wandb(paths: RunPaths) -> None:
 
 def show_failures(paths: RunPaths) -> None:
     """Print each failed shard's last message on stderr."""
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch.console import note
 
     failed = run_status(paths).shards("failed")

@@ -70,7 +70,7 @@ def run(
 
     It is a one-cell run under results/, so it resumes like any other.
     """
-    from aceslm.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run, require_complete
     from launch.console import note, say
     from launch.ledger import WorkerOptions
     from launch.live import live_table

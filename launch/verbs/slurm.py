@@ -26,7 +26,7 @@ def go(
 ) -> None:
     """Submit what is missing; return at once with job ids and what to type next, or follow to the end."""
     from aceslm.config.grid import cluster_profile
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch.console import note, print_json
     from launch.slurm_submit import SlurmLaunch, submit_missing
     from launch.verbs.results import merge_and_show
@@ -64,7 +64,7 @@ def follow(paths: RunPaths, as_json_: bool) -> None:
 
 
 def _wait(paths: RunPaths) -> None:
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch import slurm
     from launch.ledger import intents
     from launch.live import live_table

@@ -142,7 +142,7 @@ def retry(
     """
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
-    from aceslm.verify import withdraw_corrupt
+    from aceslm.results.verify import withdraw_corrupt
     from launch.console import note
     from launch.ledger import WorkerOptions, intents
     from launch.selection import choose_shards, split_shards

@@ -14,7 +14,7 @@ from launch.verbs.options import JsonOption, RunArgument
 if TYPE_CHECKING:
     from aceslm.core.paths import RunPaths
     from aceslm.costs import Spent
-    from aceslm.status import RunStatus, ShardStatus
+    from aceslm.results.status import RunStatus, ShardStatus
 
 _TAIL_LINES = 30
 _WATCH_S = 2.0
@@ -32,7 +32,7 @@ def status(
 ) -> None:
     """Show the progress of a run from its files; without RUN, list the runs."""
     from aceslm.core.paths import RunPaths
-    from aceslm.status import list_runs, run_status
+    from aceslm.results.status import list_runs, run_status
     from launch.console import print_json, print_table, say
     from launch.live import progress_line
 
@@ -56,7 +56,7 @@ def _watch(paths: RunPaths) -> None:
     """Follow a run until it is complete; Ctrl-C only stops watching."""
     import time
 
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch.console import note, out
     from launch.live import live_table
 
@@ -80,7 +80,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
 
     from aceslm.costs import cell_costs
     from aceslm.plan.shards import require_plans
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch.console import print_json, say
     from launch.live import print_status, progress_line
     from launch.reconcile import scheduler_view
@@ -169,7 +169,7 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
 
 def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
     """Print each failed shard's class, message, traceback and the end of its log."""
-    from aceslm.status import run_status
+    from aceslm.results.status import run_status
     from launch.console import print_json, say
     from launch.log_files import rendered
 

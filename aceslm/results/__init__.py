@@ -1,0 +1,1 @@
+"""Published shards -> results.parquet; progress; repair."""
