@@ -15,6 +15,7 @@ import yaml
 
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Playbook
+from aceslm.analysis.preregistration import declaration, declare
 from aceslm.config.grid import (
     PLAYBOOK_MODES,
     GridConfig,
@@ -31,7 +32,6 @@ from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
 from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
-from aceslm.prereg import declaration, declare
 from aceslm.run.attempts import provenance
 from launch.loaded_tasks import LoadedTask, after, load_task
 from launch.sizing import PILOT_SAMPLES, measured_rates, model_key, shard_sizes

@@ -10,6 +10,7 @@ from typing import Any
 
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Bullet, Playbook
+from aceslm.analysis.summary import summarize
 from aceslm.core.digests import digest
 from aceslm.core.files import write_json
 from aceslm.core.parquet import (
@@ -30,7 +31,6 @@ from aceslm.core.records import (
     TaskTable,
 )
 from aceslm.plan.shards import save_plan
-from aceslm.summary import summarize
 
 MODES = ("baseline", "scaffold", "ace", "ace_frozen")
 _BLANK: dict[str, Any] = dict.fromkeys(result_schema().names) | {

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from conftest import Command
 
-from aceslm.comparisons import NO_EVIDENCE, Comparison, ComparisonTable, compare_modes
-from aceslm.metrics.paired import holm
-from aceslm.summary import summarize
-from aceslm.tables import markdown
+from aceslm.analysis.comparisons import NO_EVIDENCE, Comparison, ComparisonTable, compare_modes
+from aceslm.analysis.statistics.paired import holm
+from aceslm.analysis.summary import summarize
+from aceslm.analysis.tables import markdown
 
 
 def rows(mode: str, correct: Sequence[int], **columns: Any) -> pd.DataFrame:

@@ -11,12 +11,12 @@ import pytest
 from conftest import Command, only_run
 from test_run import planned
 
+from aceslm.analysis.costs import BreakEven, Spent, break_evens, cell_costs, total
+from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
-from aceslm.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.plan.shards import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run import attempts
-from aceslm.summary import summarize
 
 
 def write_attempt(paths: RunPaths, shard: str, number: int, end: dict[str, Any], **start: Any) -> None:

@@ -6,10 +6,10 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from aceslm.metrics.accuracy import wilson_interval
-from aceslm.metrics.intervals import accuracy_interval, cluster_bootstrap_interval, cluster_sums
-from aceslm.metrics.labels import macro_f1, matthews
-from aceslm.metrics.paired import holm, mcnemar, paired_comparison, sign_flip_p
+from aceslm.analysis.statistics.accuracy import wilson_interval
+from aceslm.analysis.statistics.intervals import accuracy_interval, cluster_bootstrap_interval, cluster_sums
+from aceslm.analysis.statistics.labels import macro_f1, matthews
+from aceslm.analysis.statistics.paired import holm, mcnemar, paired_comparison, sign_flip_p
 
 
 def column(values: object) -> np.ndarray:

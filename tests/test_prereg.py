@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from test_ace_frozen import ACE, split_task
 
+from aceslm.analysis.preregistration import primary_outcome, read_declaration
+from aceslm.analysis.scored_before import scored_before
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
-from aceslm.looks import scored_before
-from aceslm.prereg import primary_outcome, read_declaration
 from launch.prepare import Prepared, narrow, prepare, write_run
 from launch.submit import Launch, launch_missing
 from launch.verbs.results import merge_and_show

@@ -8,10 +8,10 @@ import pytest
 from conftest import Command
 from statsmodels.stats.proportion import proportion_confint
 
-from aceslm.metrics.accuracy import wilson_interval
-from aceslm.metrics.latency import latency_summary
-from aceslm.summary import ShardCost, summarize
-from aceslm.tables import markdown
+from aceslm.analysis.statistics.accuracy import wilson_interval
+from aceslm.analysis.statistics.latency import latency_summary
+from aceslm.analysis.summary import ShardCost, summarize
+from aceslm.analysis.tables import markdown
 
 PROTOTYPE = (
     "model_id,task_name,domain,mode,sample_id,gold,pred,latency_ms,question,context,correct\n"

@@ -17,14 +17,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.comparisons import compare_modes
+from aceslm.analysis.comparisons import compare_modes
+from aceslm.analysis.costs import break_evens, cell_costs, cost_lines
+from aceslm.analysis.evolved_playbooks import EVOLUTION_FOOTNOTE, read_evolutions
+from aceslm.analysis.preregistration import primary_sentences, read_declaration
+from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 from aceslm.core.files import replacing
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
-from aceslm.costs import break_evens, cell_costs, cost_lines
-from aceslm.evolutions import EVOLUTION_FOOTNOTE, read_evolutions
 from aceslm.plan.shards import require_plans
-from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
 from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
@@ -32,8 +34,6 @@ from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
 from aceslm.report.plots import draw_all
 from aceslm.report.samples import SEED, Browser, Choice, build_browser, choose_rows
-from aceslm.result_rows import RESULT_COLUMNS
-from aceslm.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 
 if TYPE_CHECKING:
     import pandas as pd

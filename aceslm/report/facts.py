@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.analysis.costs import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell
-from aceslm.costs import cell_costs, total
 from aceslm.plan.shards import require_plans
 from aceslm.report.plots import short
 

@@ -9,9 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from aceslm.comparisons import ComparisonTable
-from aceslm.evolutions import EVOLUTION_HEADERS, Figures, evolution_rows
-from aceslm.tables import COMPARISON_HEADERS, comparison_rows, markdown_columns, table_rows
+from aceslm.analysis.comparisons import ComparisonTable
+from aceslm.analysis.evolved_playbooks import EVOLUTION_HEADERS, Figures, evolution_rows
+from aceslm.analysis.tables import (
+    COMPARISON_HEADERS,
+    comparison_rows,
+    markdown_columns,
+    table_rows,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from aceslm.analysis.rows import scored_rows
 from aceslm.report.playbooks import Book
 from aceslm.report.svg import Axis, Mark, Point, Row, Series, axis_over, rows_chart, xy_chart
-from aceslm.result_rows import scored_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,22 +20,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from aceslm.comparisons import compare_modes
+from aceslm.analysis.comparisons import compare_modes
+from aceslm.analysis.costs import break_evens, cell_costs, cost_lines, cost_values
+from aceslm.analysis.evolved_playbooks import evolution_figures
+from aceslm.analysis.preregistration import primary_sentences, read_declaration
+from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.scored_before import note_looks
+from aceslm.analysis.summary import ShardCost, summarize
+from aceslm.analysis.tables import write_summary
 from aceslm.core.errors import CorruptRun, IncompleteRun
 from aceslm.core.files import locked, read_json, replacing, write_json
 from aceslm.core.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Shard
-from aceslm.costs import break_evens, cell_costs, cost_lines, cost_values
-from aceslm.evolutions import evolution_figures
-from aceslm.looks import note_looks
 from aceslm.plan.shards import require_plans, unit_at
-from aceslm.prereg import primary_sentences, read_declaration
 from aceslm.report import try_report
-from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard
-from aceslm.summary import ShardCost, summarize
-from aceslm.tables import write_summary
 
 _CACHED_SHARDS = 8
 _LOCK_WAIT_S = 120.0

@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.comparisons import Comparison, compare_modes
+from aceslm.analysis.comparisons import Comparison, compare_modes
+from aceslm.analysis.rows import RESULT_COLUMNS
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
 from aceslm.core.files import read_json
@@ -17,7 +18,6 @@ from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan
 from aceslm.plan.cells import run_digest
-from aceslm.result_rows import RESULT_COLUMNS
 from aceslm.run.evolution_journal import Journal
 from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
 

@@ -160,7 +160,7 @@ def _step(journal: Journal, epoch: int) -> StepNote:
 
 
 def _line(cell: Cell, rows: pd.DataFrame, epoch: str, step: StepNote | None = None) -> EpochLine:
-    from aceslm.metrics.intervals import accuracy_interval
+    from aceslm.analysis.statistics.intervals import accuracy_interval
 
     contexts = rows["context_id"].where(rows["context_id"].notna(), rows["sample_id"]).tolist()
     correct = rows["correct"].astype(int).tolist()

@@ -50,7 +50,7 @@ def report(
 
 def _is_stale(paths: RunPaths) -> bool:
     """Return whether a shard is newer than the merge, or a merged file is missing or of an old version."""
-    from aceslm.summary import SUMMARY_COLUMNS
+    from aceslm.analysis.summary import SUMMARY_COLUMNS
 
     merged = (paths.results, paths.summary_csv, paths.coverage)
     if not all(path.exists() for path in merged):

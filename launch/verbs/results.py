@@ -43,10 +43,10 @@ def summarize(
 
     The Markdown page also compares the modes that answered the same samples.
     """
-    from aceslm.comparisons import compare_modes
-    from aceslm.result_rows import read_results_folder
-    from aceslm.summary import summarize as figures
-    from aceslm.tables import write_summary
+    from aceslm.analysis.comparisons import compare_modes
+    from aceslm.analysis.rows import read_results_folder
+    from aceslm.analysis.summary import summarize as figures
+    from aceslm.analysis.tables import write_summary
     from launch.console import say
 
     path = output_path or input_dir / "summary.csv"
@@ -103,7 +103,7 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
 
 def show_evolutions(paths: RunPaths) -> None:
     """Print what became of every playbook of a merged run, and what evolving it cost."""
-    from aceslm.evolutions import EVOLUTION_HEADERS, evolution_rows, read_evolutions
+    from aceslm.analysis.evolved_playbooks import EVOLUTION_HEADERS, evolution_rows, read_evolutions
     from launch.console import print_table
 
     if found := read_evolutions(paths):
@@ -112,7 +112,7 @@ def show_evolutions(paths: RunPaths) -> None:
 
 def show_primary(paths: RunPaths) -> None:
     """Print what came of the comparison that a run declared, if it did."""
-    from aceslm.prereg import primary_outcome
+    from aceslm.analysis.preregistration import primary_outcome
     from launch.console import say
 
     for line in primary_outcome(paths):
@@ -144,7 +144,7 @@ def show_failures(paths: RunPaths) -> None:
 
 
 def _show(summary: pd.DataFrame, title: str, as_json_: bool) -> None:
-    from aceslm.tables import table_rows, terminal_columns
+    from aceslm.analysis.tables import table_rows, terminal_columns
     from launch.console import print_json, print_table
 
     if as_json_:

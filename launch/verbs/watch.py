@@ -12,8 +12,8 @@ import typer
 from launch.verbs.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
+    from aceslm.analysis.costs import Spent
     from aceslm.core.paths import RunPaths
-    from aceslm.costs import Spent
     from aceslm.results.status import RunStatus, ShardStatus
 
 _TAIL_LINES = 30
@@ -78,7 +78,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     """Print how a run stands; as JSON with `watch` again and again, until it is complete."""
     import time
 
-    from aceslm.costs import cell_costs
+    from aceslm.analysis.costs import cell_costs
     from aceslm.plan.shards import require_plans
     from aceslm.results.status import run_status
     from launch.console import print_json, say
@@ -208,7 +208,7 @@ def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, 
 
 def _hours(costs: Mapping[str, Spent]) -> str:
     """Return what was spent, wasted work (attempts whose rows were lost) apart."""
-    from aceslm.costs import total
+    from aceslm.analysis.costs import total
 
     spent = total(list(costs.values()))
     used = {"core": spent.core_hours, "GPU": spent.gpu_hours}

@@ -13,10 +13,10 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from aceslm.analysis.rows import as_bit
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Cell, Plan, Shard
-from aceslm.result_rows import as_bit
 from aceslm.run.attempts import KEPT_CLASSES
 
 if TYPE_CHECKING:

@@ -7,9 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.analysis.evolved_playbooks import (
+    EVOLUTION_FOOTNOTE,
+    EVOLUTION_HEADERS,
+    Figures,
+    evolution_rows,
+)
 from aceslm.core.files import replacing
-from aceslm.evolutions import EVOLUTION_FOOTNOTE, EVOLUTION_HEADERS, Figures, evolution_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aceslm.metrics.accuracy import Interval, wilson_interval
+from aceslm.analysis.statistics.accuracy import Interval, wilson_interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt

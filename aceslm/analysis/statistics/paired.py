@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aceslm.metrics.accuracy import Interval
-from aceslm.metrics.intervals import cluster_bootstrap_interval, cluster_sums
+from aceslm.analysis.statistics.accuracy import Interval
+from aceslm.analysis.statistics.intervals import cluster_bootstrap_interval, cluster_sums
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aceslm.metrics.paired import PairedResult, holm, paired_comparison
-from aceslm.result_rows import scored_rows
+from aceslm.analysis.rows import scored_rows
+from aceslm.analysis.statistics.paired import PairedResult, holm, paired_comparison
 
 if TYPE_CHECKING:
     import pandas as pd

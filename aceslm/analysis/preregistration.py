@@ -5,7 +5,7 @@
 
 A comparison that was chosen after the results were seen says little. A declared one is judged alone, without
 a correction; all others of the table remain exploratory and share Holm's. The declaration also counts which
-of its samples earlier runs of the same results folder have scored (`aceslm.looks`): a claim wants questions
+of its samples earlier runs of the same results folder have scored (`aceslm.analysis.scored_before`): a claim wants questions
 that no choice was tuned on (Nosek et al. 2018, "The preregistration revolution").
 """
 
@@ -16,16 +16,16 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from aceslm.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
+from aceslm.analysis.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
+from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.scored_before import scored_before
 from aceslm.core.errors import ConfigError, CorruptRun
 from aceslm.core.files import create_json, read_json
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan
-from aceslm.looks import scored_before
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.shards import load_plans
-from aceslm.result_rows import RESULT_COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aceslm.costs import Spent
-from aceslm.metrics.intervals import accuracy_interval
-from aceslm.metrics.labels import macro_f1, matthews
-from aceslm.metrics.latency import latency_summary
-from aceslm.result_rows import scored_rows
+from aceslm.analysis.costs import Spent
+from aceslm.analysis.rows import scored_rows
+from aceslm.analysis.statistics.intervals import accuracy_interval
+from aceslm.analysis.statistics.labels import macro_f1, matthews
+from aceslm.analysis.statistics.latency import latency_summary
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,0 +1,1 @@
+"""Result rows -> figures: summary, comparisons, costs, playbooks, declarations."""
