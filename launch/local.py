@@ -23,9 +23,9 @@ from aceslm.core.errors import LaunchError
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Shard
 from aceslm.plan.shards import levels
-from launch.console import note
 from launch.jobs import ShardTask
 from launch.ledger import Intent
+from launch.show.console import note
 
 _NO_LIMIT_MIN = 60 * 24 * 365
 _POLL_S = 0.2

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Command
 from rich.console import Console
 
-from launch import console
+from launch.show import console
 
 PROTOTYPE_COLUMNS = (
     "model_id task_name domain mode sample_id gold pred latency_ms question context correct "

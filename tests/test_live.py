@@ -16,8 +16,8 @@ from aceslm.plan.shards import load_plans
 from aceslm.results.status import run_status
 from aceslm.run.attempts import attempt_on
 from aceslm.run.shard import StopFlag, run_shard
-from launch import live
-from launch.live import LiveStatus, live_table
+from launch.show import live
+from launch.show.live import LiveStatus, live_table
 
 
 def frame(paths: RunPaths, width: int = 160, height: int = 40) -> str:

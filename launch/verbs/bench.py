@@ -65,7 +65,7 @@ def bench(
     from aceslm.bench.timing import Repeats
     from aceslm.bench.workloads import QUICK_SCALE
     from aceslm.models.registry import resolve_model
-    from launch.console import print_json, steps
+    from launch.show.console import print_json, steps
 
     options = LoadOptions(quantization, dtype, device, batch_size, vllm_python)
     plan = Repeats(repeats, baseline_repeats, baseline_samples, QUICK_SCALE if quick else 1.0)
@@ -82,7 +82,7 @@ def bench(
 
 
 def _print_workload(timing: WorkloadTiming) -> None:
-    from launch.console import print_table, say
+    from launch.show.console import print_table, say
 
     first = next(iter(timing.engines))
     rows = [
@@ -118,7 +118,7 @@ def _print_workload(timing: WorkloadTiming) -> None:
 
 
 def _print_engines(result: BenchResult) -> None:
-    from launch.console import print_table, say
+    from launch.show.console import print_table, say
 
     rows = []
     for name, report in result.engines.items():

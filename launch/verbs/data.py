@@ -73,7 +73,7 @@ def import_(
     from aceslm.data.importers import Columns, import_dataset, write_task
     from aceslm.data.importers.output import check_output
     from aceslm.data.importers.summary import dropped_summaries, split_summaries
-    from launch.console import print_json
+    from launch.show.console import print_json
 
     check_output(output)
     columns = Columns(question_column, answer_column, id_column, context_column, choices_column, choice_base)
@@ -103,7 +103,7 @@ def import_(
 
 
 def _print(kind: str, output: Path, report: Any, splits: Sequence[Any], dropped: Sequence[Any]) -> None:
-    from launch.console import print_table, say
+    from launch.show.console import print_table, say
 
     say(f"source: {report.source}")
     say(f"licence: {report.licence}")

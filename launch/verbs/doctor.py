@@ -30,8 +30,8 @@ def doctor(
     from dataclasses import asdict
 
     from aceslm.core.errors import WorkError
-    from launch.console import print_json, say
     from launch.doctor import draft_profile, examine
+    from launch.show.console import print_json, say
 
     if write_profile:
         say(draft_profile().rstrip())
@@ -58,7 +58,7 @@ def _on_a_node(profile_name: str) -> None:
     from aceslm.config.grid import cluster_profile
     from launch import slurm
     from launch.cluster import parameters, python_command, task_defaults
-    from launch.console import note, say
+    from launch.show.console import note, say
 
     slurm.require()
     profile = cluster_profile(profile_name)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: WorkerOptions) -> None:
     """Print what would run."""
-    from launch.console import print_table, say
+    from launch.show.console import print_table, say
 
     shards = prepared.plan.shards if prepared.plan else ()
     rows = []
@@ -44,8 +44,8 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from aceslm.plan.shards import unfinished
     from launch import slurm
     from launch.cluster import check_limits
-    from launch.console import say
     from launch.ledger import intents
+    from launch.show.console import say
     from launch.sizing import measured_rates, model_key
     from launch.slurm_submit import SlurmLaunch, dry_run_texts, layout, submission_folder
 
@@ -80,7 +80,7 @@ def _testable(text: str) -> str:
 
 
 def _show_cost(plan: Layout, ranks: int, basis: str) -> None:
-    from launch.console import say
+    from launch.show.console import say
 
     hours: dict[str, float] = {"GPU": 0.0, "core": 0.0}
     for array in plan.arrays:

@@ -76,10 +76,10 @@ def evolve(
     """
     from aceslm.config.grid import apply_override
     from aceslm.results.merge import merge_run, require_complete
-    from launch.console import note, say
     from launch.ledger import WorkerOptions
-    from launch.live import live_table
     from launch.prepare import default_results, prepare, write_run
+    from launch.show.console import note, say
+    from launch.show.live import live_table
     from launch.submit import Launch, launch_missing
     from launch.verbs.results import show_evolutions, tell_wandb
 
@@ -182,7 +182,7 @@ def _line(cell: Cell, rows: pd.DataFrame, epoch: str, step: StepNote | None = No
 def _show(prepared: Prepared, lines: list[EpochLine], json_: bool) -> None:
     from dataclasses import asdict
 
-    from launch.console import print_json, print_table
+    from launch.show.console import print_json, print_table
 
     if json_:
         print_json([asdict(line) for line in lines])

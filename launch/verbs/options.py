@@ -56,7 +56,7 @@ def choose_cluster(name: str) -> str:
     """
     from aceslm.core.errors import UsageError, nearest
     from launch import slurm
-    from launch.console import note
+    from launch.show.console import note
 
     known = ("auto", "slurm", "local", "debug")
     if name not in known:

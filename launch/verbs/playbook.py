@@ -24,7 +24,7 @@ def show(playbook: PlaybookArgument, json_: JsonOption = False) -> None:
     from dataclasses import asdict
 
     from aceslm.ace.playbook import codec
-    from launch.console import print_json, print_table, say
+    from launch.show.console import print_json, print_table, say
 
     loaded = codec.load(playbook)
     if json_:
@@ -51,7 +51,7 @@ def diff(
 
     from aceslm.ace.playbook import codec
     from aceslm.ace.playbook.diff import KINDS, differences
-    from launch.console import print_json, print_table, say
+    from launch.show.console import print_json, print_table, say
 
     found = differences(codec.load(earlier), codec.load(later))
     if json_:
@@ -88,7 +88,7 @@ def merge(
     from aceslm.ace.playbook.bullets import Playbook
     from aceslm.ace.playbook.merge import merge_workers
     from aceslm.core.errors import UsageError
-    from launch.console import print_json, print_table, say
+    from launch.show.console import print_json, print_table, say
 
     start = codec.load(base) if base else Playbook()
     try:
@@ -123,7 +123,7 @@ def stats(
     Churn and survival compare a version with the one in the row above. A folder stands for all versions in
     it; each folder is a playbook of its own.
     """
-    from launch.console import print_json, print_table
+    from launch.show.console import print_json, print_table
 
     count = token_counter(tokenizer) if tokenizer else _words
     unit = "tokens" if tokenizer else "words"

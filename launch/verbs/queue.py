@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 def show_queue(view: SchedulerView) -> None:
     """Print the queue's states, with reasons and expected start, and who was asked."""
-    from launch.console import say
+    from launch.show.console import say
 
     states = Counter(task.state.lower() for task in view.tasks.values())
     for state, count in sorted(states.items()):

@@ -13,7 +13,7 @@ from launch.verbs.options import JsonOption
 def models(json_: JsonOption = False) -> None:
     """List the models of the registry (any hub id or local folder works without an entry)."""
     from aceslm.config.grid import model_lock, model_registry
-    from launch.console import print_json, print_table
+    from launch.show.console import print_json, print_table
 
     registry, lock = model_registry(), model_lock()
     if json_:
@@ -42,8 +42,8 @@ def models(json_: JsonOption = False) -> None:
 def tasks(json_: JsonOption = False) -> None:
     """List the tasks of the registry."""
     from aceslm.config.grid import repository_root, task_registry
-    from launch.console import print_json, print_table
     from launch.loaded_tasks import load_task
+    from launch.show.console import print_json, print_table
 
     registry = task_registry()
     if json_:
@@ -73,9 +73,9 @@ def prestage(
     from aceslm.config.grid import load_grid
     from aceslm.core.errors import UsageError
     from aceslm.models.registry import prestage_model
-    from launch.console import note, say
     from launch.loaded_tasks import load_task
     from launch.prepare import role_model_names
+    from launch.show.console import note, say
 
     if grid is None and not model_id:
         raise UsageError(

@@ -33,7 +33,7 @@ def report(
     from aceslm.core.paths import RunPaths
     from aceslm.report import write_report
     from aceslm.results.merge import merge_run
-    from launch.console import note, print_json, say
+    from launch.show.console import note, print_json, say
 
     paths = RunPaths(run)
     if _is_stale(paths):

@@ -47,7 +47,7 @@ def summarize(
     from aceslm.analysis.rows import read_results_folder
     from aceslm.analysis.summary import summarize as figures
     from aceslm.analysis.tables import write_summary
-    from launch.console import say
+    from launch.show.console import say
 
     path = output_path or input_dir / "summary.csv"
     frame = read_results_folder(input_dir)
@@ -91,7 +91,7 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
     """Print a merged run's summary and where its files are."""
     import pandas as pd
 
-    from launch.console import say
+    from launch.show.console import say
 
     summary = pd.read_csv(paths.summary_csv)
     _show(summary, paths.root.name, as_json_)
@@ -104,7 +104,7 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
 def show_evolutions(paths: RunPaths) -> None:
     """Print what became of every playbook of a merged run, and what evolving it cost."""
     from aceslm.analysis.evolved_playbooks import EVOLUTION_HEADERS, evolution_rows, read_evolutions
-    from launch.console import print_table
+    from launch.show.console import print_table
 
     if found := read_evolutions(paths):
         print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=13)
@@ -113,7 +113,7 @@ def show_evolutions(paths: RunPaths) -> None:
 def show_primary(paths: RunPaths) -> None:
     """Print what came of the comparison that a run declared, if it did."""
     from aceslm.analysis.preregistration import primary_outcome
-    from launch.console import say
+    from launch.show.console import say
 
     for line in primary_outcome(paths):
         say(line)
@@ -122,7 +122,7 @@ def show_primary(paths: RunPaths) -> None:
 def tell_wandb(paths: RunPaths) -> None:
     """Tell W&B about a merged run, and say so where something is left to upload."""
     from aceslm.tracking.aggregate import track_run
-    from launch.console import note
+    from launch.show.console import note
 
     told = track_run(paths)
     if told.online:
@@ -134,7 +134,7 @@ def tell_wandb(paths: RunPaths) -> None:
 def show_failures(paths: RunPaths) -> None:
     """Print each failed shard's last message on stderr."""
     from aceslm.results.status import run_status
-    from launch.console import note
+    from launch.show.console import note
 
     failed = run_status(paths).shards("failed")
     for shard in failed[:5]:
@@ -145,7 +145,7 @@ def show_failures(paths: RunPaths) -> None:
 
 def _show(summary: pd.DataFrame, title: str, as_json_: bool) -> None:
     from aceslm.analysis.tables import table_rows, terminal_columns
-    from launch.console import print_json, print_table
+    from launch.show.console import print_json, print_table
 
     if as_json_:
         print_json(as_json(summary))

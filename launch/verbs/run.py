@@ -71,10 +71,10 @@ def run(
     It is a one-cell run under results/, so it resumes like any other.
     """
     from aceslm.results.merge import merge_run, require_complete
-    from launch.console import note, say
     from launch.ledger import WorkerOptions
-    from launch.live import live_table
     from launch.prepare import default_results, prepare, write_run
+    from launch.show.console import note, say
+    from launch.show.live import live_table
     from launch.submit import Launch, launch_missing
     from launch.verbs.results import show_evolutions, tell_wandb
 

@@ -27,7 +27,7 @@ def go(
     """Submit what is missing; return at once with job ids and what to type next, or follow to the end."""
     from aceslm.config.grid import cluster_profile
     from aceslm.results.status import run_status
-    from launch.console import note, print_json
+    from launch.show.console import note, print_json
     from launch.slurm_submit import SlurmLaunch, submit_missing
     from launch.verbs.results import merge_and_show
 
@@ -67,7 +67,7 @@ def _wait(paths: RunPaths) -> None:
     from aceslm.results.status import run_status
     from launch import slurm
     from launch.ledger import intents
-    from launch.live import live_table
+    from launch.show.live import live_table
 
     with live_table() as show:
         while True:
@@ -79,7 +79,7 @@ def _wait(paths: RunPaths) -> None:
 
 
 def _say(paths: RunPaths, submission: Submission) -> None:
-    from launch.console import say
+    from launch.show.console import say
 
     arrays = ", ".join(submission.job_ids)
     say(f"submitted {submission.num_shards} shards in {submission.num_tasks} tasks: arrays {arrays}")

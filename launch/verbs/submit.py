@@ -85,9 +85,9 @@ def submit(
     The same command again resumes: finished samples are never computed twice, and what is queued or running
     is not submitted again.
     """
-    from launch.console import say
     from launch.ledger import WorkerOptions, refuse_dirty
     from launch.prepare import default_results, prepare
+    from launch.show.console import say
 
     if require_clean:
         refuse_dirty()
@@ -143,9 +143,9 @@ def retry(
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
     from aceslm.results.verify import withdraw_corrupt
-    from launch.console import note
     from launch.ledger import WorkerOptions, intents
     from launch.selection import choose_shards, split_shards
+    from launch.show.console import note
 
     paths = RunPaths(run)
     require_plans(paths)
@@ -170,8 +170,8 @@ def cancel(run: RunArgument) -> None:
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
     from launch import slurm
-    from launch.console import say
     from launch.ledger import intents, running_launcher
+    from launch.show.console import say
 
     paths = RunPaths(run)
     require_plans(paths)
@@ -215,7 +215,7 @@ def _pilot(
     paths: RunPaths, chosen: str, profile: str, options: WorkerOptions, allow_mixed: bool, workers: int | None
 ) -> None:
     """Run the pilot's shards to the end; its rows count like any others."""
-    from launch.console import note
+    from launch.show.console import note
 
     note("pilot: measuring one small shard for each model")
     if chosen == "slurm":
@@ -229,8 +229,8 @@ def _pilot(
 
 
 def _write(prepared: Prepared, chosen: str) -> None:
-    from launch.console import note
     from launch.prepare import write_run
+    from launch.show.console import note
 
     write_run(prepared)
     total = sum(shard.num_units for plan in prepared.plans for shard in plan.shards)
@@ -239,8 +239,8 @@ def _write(prepared: Prepared, chosen: str) -> None:
 
 def finish(paths: RunPaths, launch: Launch, *, shards: list[Shard] | None = None, as_json_: bool) -> None:
     """Run what is missing here, merge, show the summary, and fail unless everything is there."""
-    from launch.console import note
-    from launch.live import live_table
+    from launch.show.console import note
+    from launch.show.live import live_table
     from launch.submit import launch_missing
     from launch.verbs.results import merge_and_show
 

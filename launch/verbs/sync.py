@@ -27,7 +27,7 @@ def sync(
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
     from aceslm.tracking.upload import upload, waiting_folders
-    from launch.console import note, say
+    from launch.show.console import note, say
 
     paths = RunPaths(run)
     require_plans(paths)

@@ -33,8 +33,8 @@ def status(
     """Show the progress of a run from its files; without RUN, list the runs."""
     from aceslm.core.paths import RunPaths
     from aceslm.results.status import list_runs, run_status
-    from launch.console import print_json, print_table, say
-    from launch.live import progress_line
+    from launch.show.console import print_json, print_table, say
+    from launch.show.live import progress_line
 
     if run is not None:
         _watch(RunPaths(run)) if watch and not json_ else _show(RunPaths(run), watch, json_)
@@ -57,8 +57,8 @@ def _watch(paths: RunPaths) -> None:
     import time
 
     from aceslm.results.status import run_status
-    from launch.console import note, out
-    from launch.live import live_table
+    from launch.show.console import note, out
+    from launch.show.live import live_table
 
     try:
         with live_table(out()) as show:
@@ -81,9 +81,9 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     from aceslm.analysis.costs import cell_costs
     from aceslm.plan.shards import require_plans
     from aceslm.results.status import run_status
-    from launch.console import print_json, say
-    from launch.live import print_status, progress_line
     from launch.reconcile import scheduler_view
+    from launch.show.console import print_json, say
+    from launch.show.live import print_status, progress_line
     from launch.verbs.queue import queue_json, show_queue
 
     while True:
@@ -118,8 +118,8 @@ def logs(
     """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
-    from launch.console import print_json, print_table, say
     from launch.log_files import census, log_files
+    from launch.show.console import print_json, print_table, say
 
     paths = RunPaths(run)
     require_plans(paths)
@@ -144,8 +144,8 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
     """Print the log lines of a shard's last attempt."""
     from aceslm.core.errors import UsageError, nearest
     from aceslm.plan.shards import require_plans
-    from launch.console import print_json, say
     from launch.log_files import files_of_shard, lines_of_shard, rendered
+    from launch.show.console import print_json, say
 
     known = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
     if shard_id not in known:
@@ -170,8 +170,8 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
 def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
     """Print each failed shard's class, message, traceback and the end of its log."""
     from aceslm.results.status import run_status
-    from launch.console import print_json, say
     from launch.log_files import rendered
+    from launch.show.console import print_json, say
 
     stories = [_story(paths, shard, files) for shard in run_status(paths).shards("failed")]
     if as_json_:

@@ -26,10 +26,10 @@ def work(
     from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan.shards import require_plans
     from aceslm.run.attempts import code_digest
-    from launch.console import say
     from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions
     from launch.log_files import log_to_stdout
+    from launch.show.console import say
     from launch.submit import interruptible
     from launch.worker import Place, slurm_place
 

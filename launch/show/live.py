@@ -21,7 +21,7 @@ from rich.text import Text
 
 from aceslm.analysis.costs import Spent
 from aceslm.results.status import CellStatus, RunStatus
-from launch.console import err, note, print_table
+from launch.show.console import err, note, print_table
 
 _PLAIN_EVERY_S = 15.0
 _STATES = ("done", "running", "failed", "missing")
