@@ -12,7 +12,8 @@ import pytest
 from conftest import ROOT, Command
 
 from aceslm.core.paths import RunPaths
-from launch import local, slurm
+from launch import slurm
+from launch.submit import local
 
 
 def test_tasks_in_hidden_partitions_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +82,8 @@ def test_doctors_job_asks_for_what_a_task_would(
 def test_waiting_with_json_prints_nothing_but_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from launch import slurm_submit
     from launch.ledger import WorkerOptions
+    from launch.submit import slurm as slurm_submit
     from launch.verbs import slurm as verb
 
     submitted = slurm_submit.Submission(1, ("7",), "8", 2, 2, 0)

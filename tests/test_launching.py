@@ -18,11 +18,11 @@ from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
 from aceslm.plan.shards import load_plans, unfinished
 from launch import reconcile, slurm
-from launch.cluster import TaskGroup, make_arrays, parameters, sbatch_text
 from launch.prepare import prepare, write_run
 from launch.selection import split_shards
 from launch.sizing import Rate, measured_rates
-from launch.slurm_submit import Layout, layout
+from launch.submit.arrays import TaskGroup, make_arrays, parameters, sbatch_text
+from launch.submit.slurm import Layout, layout
 
 SMALL = {"cpus": 2, "mem_gb": 3, "gpus": 1, "time_min": 30}
 

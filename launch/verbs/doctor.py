@@ -57,8 +57,8 @@ def _on_a_node(profile_name: str) -> None:
 
     from aceslm.config.grid import cluster_profile
     from launch import slurm
-    from launch.cluster import parameters, python_command, task_defaults
     from launch.show.console import note, say
+    from launch.submit.arrays import parameters, python_command, task_defaults
 
     slurm.require()
     profile = cluster_profile(profile_name)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from aceslm.core.records import Cell
     from launch.ledger import WorkerOptions
     from launch.prepare import Prepared
-    from launch.slurm_submit import Layout
+    from launch.submit.slurm import Layout
 
 
 def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: WorkerOptions) -> None:
@@ -43,11 +43,11 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from aceslm.config.grid import cluster_profile
     from aceslm.plan.shards import unfinished
     from launch import slurm
-    from launch.cluster import check_limits
     from launch.ledger import intents
     from launch.show.console import say
     from launch.sizing import measured_rates, model_key
-    from launch.slurm_submit import SlurmLaunch, dry_run_texts, layout, submission_folder
+    from launch.submit.arrays import check_limits
+    from launch.submit.slurm import SlurmLaunch, dry_run_texts, layout, submission_folder
 
     profile = cluster_profile(profile_name)
     launch = SlurmLaunch(profile_name, profile, options)

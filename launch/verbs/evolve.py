@@ -80,7 +80,7 @@ def evolve(
     from launch.prepare import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
-    from launch.submit import Launch, launch_missing
+    from launch.submit.pool_or_here import Launch, launch_missing
     from launch.verbs.results import show_evolutions, tell_wandb
 
     values: dict[str, Any] = {

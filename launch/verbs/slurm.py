@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from aceslm.core.paths import RunPaths
     from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
-    from launch.slurm_submit import Submission
+    from launch.submit.slurm import Submission
 
 _POLL_S = 3.0
 
@@ -28,7 +28,7 @@ def go(
     from aceslm.config.grid import cluster_profile
     from aceslm.results.status import run_status
     from launch.show.console import note, print_json
-    from launch.slurm_submit import SlurmLaunch, submit_missing
+    from launch.submit.slurm import SlurmLaunch, submit_missing
     from launch.verbs.results import merge_and_show
 
     launch = SlurmLaunch(profile, cluster_profile(profile), options, allow_mixed)
@@ -49,7 +49,7 @@ def go(
 def run_to_the_end(paths: RunPaths, profile: str, options: WorkerOptions, allow_mixed: bool) -> None:
     """Submit what is missing and wait until nothing of it is in the queue."""
     from aceslm.config.grid import cluster_profile
-    from launch.slurm_submit import SlurmLaunch, submit_missing
+    from launch.submit.slurm import SlurmLaunch, submit_missing
 
     submit_missing(paths, SlurmLaunch(profile, cluster_profile(profile), options, allow_mixed))
     _wait(paths)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
     from launch.prepare import Prepared
-    from launch.submit import Launch
+    from launch.submit.pool_or_here import Launch
 
 DEFAULT_GRID = Path("configs/exp_grid.yaml")
 DEFAULT_PROFILE = "slurm"
@@ -205,7 +205,7 @@ def _go(
         go(paths, profile, options, allow_mixed, shards=shards, wait=wait, as_json_=as_json_)
         return
     from aceslm.config.grid import cluster_profile
-    from launch.submit import Launch
+    from launch.submit.pool_or_here import Launch
 
     workers = workers or cluster_profile("local").workers
     finish(paths, Launch(chosen, workers, options, allow_mixed), shards=shards, as_json_=as_json_)
@@ -223,7 +223,7 @@ def _pilot(
 
         run_to_the_end(paths, profile, options, allow_mixed)
         return
-    from launch.submit import Launch, launch_missing
+    from launch.submit.pool_or_here import Launch, launch_missing
 
     launch_missing(paths, Launch(chosen, workers, options, allow_mixed))
 
@@ -241,7 +241,7 @@ def finish(paths: RunPaths, launch: Launch, *, shards: list[Shard] | None = None
     """Run what is missing here, merge, show the summary, and fail unless everything is there."""
     from launch.show.console import note
     from launch.show.live import live_table
-    from launch.submit import launch_missing
+    from launch.submit.pool_or_here import launch_missing
     from launch.verbs.results import merge_and_show
 
     with live_table() as show:

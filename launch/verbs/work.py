@@ -30,7 +30,7 @@ def work(
     from launch.ledger import Intent, WorkerOptions
     from launch.log_files import log_to_stdout
     from launch.show.console import say
-    from launch.submit import interruptible
+    from launch.submit.pool_or_here import interruptible
     from launch.worker import Place, slurm_place
 
     paths = RunPaths(run)

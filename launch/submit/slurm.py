@@ -20,7 +20,6 @@ from aceslm.core.records import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import is_done
 from launch import slurm
-from launch.cluster import ArrayPlan, check_limits, executor, make_arrays, make_tasks, parameters, sbatch_text
 from launch.jobs import ShardTask
 from launch.ledger import (
     Intent,
@@ -35,6 +34,15 @@ from launch.ledger import (
 from launch.log_files import log_to_stdout
 from launch.reconcile import queued_shards, record_lost_attempts
 from launch.sizing import Rate, measured_rates
+from launch.submit.arrays import (
+    ArrayPlan,
+    check_limits,
+    executor,
+    make_arrays,
+    make_tasks,
+    parameters,
+    sbatch_text,
+)
 
 log = logging.getLogger(__name__)
 

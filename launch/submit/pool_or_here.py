@@ -22,8 +22,8 @@ from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
-from launch.local import LocalPool, num_gpus, pack, task_needs
 from launch.log_files import log_to_file
+from launch.submit.local import LocalPool, num_gpus, pack, task_needs
 
 log = logging.getLogger(__name__)
 

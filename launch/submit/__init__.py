@@ -1,0 +1,1 @@
+"""Shards -> work: the local pool, Slurm arrays."""
