@@ -12,7 +12,7 @@ import pytest
 from conftest import Command, only_run
 
 from aceslm.core.logs import HIDDEN, JsonLines, about, redacted
-from launch.log_files import read_lines, rendered
+from launch.node.log_files import read_lines, rendered
 
 
 def line_of(message: str, **extra: Any) -> Any:

@@ -23,8 +23,8 @@ from aceslm.core.errors import LaunchError
 from aceslm.core.paths import RunPaths
 from aceslm.core.records import Shard
 from aceslm.plan.shards import levels
-from launch.jobs import ShardTask
 from launch.ledger import Intent
+from launch.node.task import ShardTask
 from launch.show.console import note
 
 _NO_LIMIT_MIN = 60 * 24 * 365

@@ -22,7 +22,7 @@ from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
-from launch.log_files import log_to_file
+from launch.node.log_files import log_to_file
 from launch.submit.local import LocalPool, num_gpus, pack, task_needs
 
 log = logging.getLogger(__name__)
@@ -130,8 +130,8 @@ def _run_here(paths: RunPaths, intent: Intent, logs: Path, tick: Callable[[], No
 
 
 def _run_one(paths: RunPaths, intent: Intent, index: int, stop: StopFlag) -> None:
-    from launch.jobs import run_task  # loads the engine's side of the house
-    from launch.worker import Place
+    from launch.node.place import Place
+    from launch.node.task import run_task  # loads the engine's side of the house
 
     try:
         run_task(paths, intent, index, Place(AttemptName(_job_name(intent), index), stop))

@@ -20,7 +20,6 @@ from aceslm.core.records import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import is_done
 from launch import slurm
-from launch.jobs import ShardTask
 from launch.ledger import (
     Intent,
     WorkerOptions,
@@ -31,7 +30,8 @@ from launch.ledger import (
     write_intent,
     write_jobs,
 )
-from launch.log_files import log_to_stdout
+from launch.node.log_files import log_to_stdout
+from launch.node.task import ShardTask
 from launch.reconcile import queued_shards, record_lost_attempts
 from launch.sizing import Rate, measured_rates
 from launch.submit.arrays import (

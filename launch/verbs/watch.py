@@ -118,7 +118,7 @@ def logs(
     """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
-    from launch.log_files import census, log_files
+    from launch.node.log_files import census, log_files
     from launch.show.console import print_json, print_table, say
 
     paths = RunPaths(run)
@@ -144,7 +144,7 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
     """Print the log lines of a shard's last attempt."""
     from aceslm.core.errors import UsageError, nearest
     from aceslm.plan.shards import require_plans
-    from launch.log_files import files_of_shard, lines_of_shard, rendered
+    from launch.node.log_files import files_of_shard, lines_of_shard, rendered
     from launch.show.console import print_json, say
 
     known = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
@@ -170,7 +170,7 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
 def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
     """Print each failed shard's class, message, traceback and the end of its log."""
     from aceslm.results.status import run_status
-    from launch.log_files import rendered
+    from launch.node.log_files import rendered
     from launch.show.console import print_json, say
 
     stories = [_story(paths, shard, files) for shard in run_status(paths).shards("failed")]
@@ -192,7 +192,7 @@ def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
 
 def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, Any]:
     from aceslm.core.files import read_json
-    from launch.log_files import files_of_shard, lines_of_shard
+    from launch.node.log_files import files_of_shard, lines_of_shard
 
     ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))
     _, found = files_of_shard(paths, shard.shard_id, files)

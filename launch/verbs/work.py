@@ -26,12 +26,12 @@ def work(
     from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan.shards import require_plans
     from aceslm.run.attempts import code_digest
-    from launch.jobs import run_task
     from launch.ledger import Intent, WorkerOptions
-    from launch.log_files import log_to_stdout
+    from launch.node.log_files import log_to_stdout
+    from launch.node.place import Place, slurm_place
+    from launch.node.task import run_task
     from launch.show.console import say
     from launch.submit.pool_or_here import interruptible
-    from launch.worker import Place, slurm_place
 
     paths = RunPaths(run)
     names = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]

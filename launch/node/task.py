@@ -17,9 +17,9 @@ from aceslm.plan.shards import require_plans
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
-from launch.log_files import log_to_stdout
+from launch.node.log_files import log_to_stdout
+from launch.node.place import Place, local_place, slurm_place
 from launch.reconcile import memory_fraction, record_lost_attempts
-from launch.worker import Place, local_place, slurm_place
 
 log = logging.getLogger(__name__)
 
