@@ -14,7 +14,7 @@ from pathlib import Path
 from aceslm.config.grid import cache_dir, model_registry
 from aceslm.core.errors import LaunchError
 from aceslm.models.default_model import embedded_folder
-from launch import slurm
+from launch.slurm import client as slurm
 
 _ANSWER_S = 3.0  # for a W&B server
 

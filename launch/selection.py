@@ -13,7 +13,7 @@ from aceslm.plan.shards import as_ranges, load_plans, save_plan, unfinished, uni
 from aceslm.results.status import run_status
 from aceslm.run.parts import finished_units
 from launch.ledger import intents
-from launch.reconcile import queued_shards
+from launch.slurm.reconcile import queued_shards
 
 
 def choose_shards(paths: RunPaths, *, failed: bool, missing: bool, names: Sequence[str]) -> list[Shard]:

@@ -12,7 +12,7 @@ import pytest
 from conftest import ROOT, Command
 
 from aceslm.core.paths import RunPaths
-from launch import slurm
+from launch.slurm import client as slurm
 from launch.submit import local
 
 

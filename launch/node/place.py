@@ -17,8 +17,8 @@ from aceslm.core.errors import LaunchError
 from aceslm.core.files import process_alive
 from aceslm.core.paths import AttemptName
 from aceslm.run.shard import FlushPolicy, StopFlag
-from launch import slurm
 from launch.ledger import Intent
+from launch.slurm import client as slurm
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
 from launch.node.log_files import log_to_stdout
 from launch.node.place import Place, local_place, slurm_place
-from launch.reconcile import memory_fraction, record_lost_attempts
+from launch.slurm.reconcile import memory_fraction, record_lost_attempts
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from aceslm.config.grid import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.records import Cell, Plan, Shard
 from aceslm.plan.shards import levels
-from launch import slurm
 from launch.sizing import Rate, model_key
+from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")
 _DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}

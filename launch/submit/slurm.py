@@ -19,7 +19,6 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.records import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import is_done
-from launch import slurm
 from launch.ledger import (
     Intent,
     WorkerOptions,
@@ -32,8 +31,9 @@ from launch.ledger import (
 )
 from launch.node.log_files import log_to_stdout
 from launch.node.task import ShardTask
-from launch.reconcile import queued_shards, record_lost_attempts
 from launch.sizing import Rate, measured_rates
+from launch.slurm import client as slurm
+from launch.slurm.reconcile import queued_shards, record_lost_attempts
 from launch.submit.arrays import (
     ArrayPlan,
     check_limits,

@@ -56,8 +56,8 @@ def _on_a_node(profile_name: str) -> None:
     import tempfile
 
     from aceslm.config.grid import cluster_profile
-    from launch import slurm
     from launch.show.console import note, say
+    from launch.slurm import client as slurm
     from launch.submit.arrays import parameters, python_command, task_defaults
 
     slurm.require()

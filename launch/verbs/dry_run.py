@@ -42,10 +42,10 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
 
     from aceslm.config.grid import cluster_profile
     from aceslm.plan.shards import unfinished
-    from launch import slurm
     from launch.ledger import intents
     from launch.show.console import say
     from launch.sizing import measured_rates, model_key
+    from launch.slurm import client as slurm
     from launch.submit.arrays import check_limits
     from launch.submit.slurm import SlurmLaunch, dry_run_texts, layout, submission_folder
 

@@ -55,8 +55,8 @@ def choose_cluster(name: str) -> str:
         UsageError: an unknown cluster.
     """
     from aceslm.core.errors import UsageError, nearest
-    from launch import slurm
     from launch.show.console import note
+    from launch.slurm import client as slurm
 
     known = ("auto", "slurm", "local", "debug")
     if name not in known:

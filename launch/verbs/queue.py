@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from launch.reconcile import SchedulerView
+    from launch.slurm.reconcile import SchedulerView
 
 
 def show_queue(view: SchedulerView) -> None:

@@ -65,9 +65,9 @@ def follow(paths: RunPaths, as_json_: bool) -> None:
 
 def _wait(paths: RunPaths) -> None:
     from aceslm.results.status import run_status
-    from launch import slurm
     from launch.ledger import intents
     from launch.show.live import live_table
+    from launch.slurm import client as slurm
 
     with live_table() as show:
         while True:

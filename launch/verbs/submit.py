@@ -169,9 +169,9 @@ def cancel(run: RunArgument) -> None:
     from aceslm.core.errors import RunError
     from aceslm.core.paths import RunPaths
     from aceslm.plan.shards import require_plans
-    from launch import slurm
     from launch.ledger import intents, running_launcher
     from launch.show.console import say
+    from launch.slurm import client as slurm
 
     paths = RunPaths(run)
     require_plans(paths)

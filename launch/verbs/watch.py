@@ -81,9 +81,9 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     from aceslm.analysis.costs import cell_costs
     from aceslm.plan.shards import require_plans
     from aceslm.results.status import run_status
-    from launch.reconcile import scheduler_view
     from launch.show.console import print_json, say
     from launch.show.live import print_status, progress_line
+    from launch.slurm.reconcile import scheduler_view
     from launch.verbs.queue import queue_json, show_queue
 
     while True:

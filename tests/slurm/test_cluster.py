@@ -181,7 +181,7 @@ def test_without_accounting_everything_still_works(work: Work) -> None:
 
 def test_a_worker_killed_without_a_trace_restarts_with_half_the_budget(work: Work) -> None:
     from aceslm.core.paths import RunPaths
-    from launch.reconcile import memory_fraction
+    from launch.slurm.reconcile import memory_fraction
 
     work.grid(samples=8, shard_size=4)
     work.profile(environment=SLOW)

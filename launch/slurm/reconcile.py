@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from aceslm.core.errors import LaunchError
 from aceslm.core.files import create_json, process_alive, read_json
 from aceslm.core.paths import RunPaths
-from launch import slurm
 from launch.ledger import Intent, intents, submitted_arrays
+from launch.slurm import client as slurm
 
 _MAX_HALVINGS = 6
 

@@ -1,0 +1,1 @@
+"""Asking Slurm, and what it knows that the files do not."""
