@@ -17,7 +17,7 @@ from aceslm.plan.shards import levels, load_plans
 from aceslm.run.evolution_journal import Journal, State
 from aceslm.run.evolve import final_playbook
 from aceslm.run.shard import Outcome, run_shard
-from launch.prepare import prepare, write_run
+from launch.prepare.run import prepare, write_run
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "gate_samples": 8}
 GOOD, BAD = "Say the golden word alone.", "Say nothing of use at all."

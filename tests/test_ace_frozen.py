@@ -22,7 +22,7 @@ from aceslm.plan.shards import deal, levels, load_plans
 from aceslm.run.evolution_journal import Journal
 from aceslm.run.evolve import final_playbook
 from aceslm.run.shard import run_shard
-from launch.prepare import prepare, write_run
+from launch.prepare.run import prepare, write_run
 from launch.submit.local import pack, task_needs
 
 ACE = {"epochs": 1, "round_size": 4, "reflect": "all"}

@@ -17,9 +17,9 @@ from aceslm.config.grid import ClusterProfile, GridConfig, cluster_profile
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
 from aceslm.plan.shards import load_plans, unfinished
-from launch.prepare import prepare, write_run
-from launch.selection import split_shards
-from launch.sizing import Rate, measured_rates
+from launch.prepare.rates import Rate, measured_rates
+from launch.prepare.retry import split_shards
+from launch.prepare.run import prepare, write_run
 from launch.slurm import client as slurm
 from launch.slurm import reconcile
 from launch.submit.arrays import TaskGroup, make_arrays, parameters, sbatch_text

@@ -14,7 +14,7 @@ from aceslm.analysis.scored_before import scored_before
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
-from launch.prepare import Prepared, narrow, prepare, write_run
+from launch.prepare.run import Prepared, narrow, prepare, write_run
 from launch.submit.pool_or_here import Launch, launch_missing
 from launch.verbs.results import merge_and_show
 

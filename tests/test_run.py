@@ -25,7 +25,7 @@ from aceslm.results.status import run_status
 from aceslm.run import parts
 from aceslm.run.attempts import attempt_on, failure_class
 from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
-from launch.prepare import prepare, write_run
+from launch.prepare.run import prepare, write_run
 
 TIMINGS = ["latency_ms", "ttft_ms", "prefill_ms", "decode_ms", "batch_ms", "batch_size", "attempt"]
 

@@ -24,7 +24,7 @@ from aceslm.plan.shards import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run.parts import read_parts, verified_shard
 from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
-from launch.prepare import prepare, write_run
+from launch.prepare.run import prepare, write_run
 
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
 

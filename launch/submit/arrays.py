@@ -19,7 +19,7 @@ from aceslm.config.grid import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.records import Cell, Plan, Shard
 from aceslm.plan.shards import levels
-from launch.sizing import Rate, model_key
+from launch.prepare.rates import Rate, model_key
 from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")

@@ -31,7 +31,7 @@ from launch.ledger import (
 )
 from launch.node.log_files import log_to_stdout
 from launch.node.task import ShardTask
-from launch.sizing import Rate, measured_rates
+from launch.prepare.rates import Rate, measured_rates
 from launch.slurm import client as slurm
 from launch.slurm.reconcile import queued_shards, record_lost_attempts
 from launch.submit.arrays import (

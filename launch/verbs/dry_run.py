@@ -9,7 +9,7 @@ from aceslm.plan.cells import is_adaptation
 if TYPE_CHECKING:
     from aceslm.core.records import Cell
     from launch.ledger import WorkerOptions
-    from launch.prepare import Prepared
+    from launch.prepare.run import Prepared
     from launch.submit.slurm import Layout
 
 
@@ -43,8 +43,8 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from aceslm.config.grid import cluster_profile
     from aceslm.plan.shards import unfinished
     from launch.ledger import intents
+    from launch.prepare.rates import measured_rates, model_key
     from launch.show.console import say
-    from launch.sizing import measured_rates, model_key
     from launch.slurm import client as slurm
     from launch.submit.arrays import check_limits
     from launch.submit.slurm import SlurmLaunch, dry_run_texts, layout, submission_folder

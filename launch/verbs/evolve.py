@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from aceslm.core.records import Cell
     from aceslm.run.evolution_journal import Journal, StepNote
-    from launch.prepare import Prepared
+    from launch.prepare.run import Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def evolve(
     from aceslm.config.grid import apply_override
     from aceslm.results.merge import merge_run, require_complete
     from launch.ledger import WorkerOptions
-    from launch.prepare import default_results, prepare, write_run
+    from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing

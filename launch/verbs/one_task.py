@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.config.grid import GridConfig
-    from launch.loaded_tasks import LoadedTask
+    from launch.prepare.tasks import LoadedTask
 
 
 def one_task_grid(
@@ -23,7 +23,7 @@ def one_task_grid(
     from aceslm.config.grid import GridConfig
     from aceslm.config.strict_yaml import parse
     from aceslm.core.errors import UsageError
-    from launch.loaded_tasks import load_task_file
+    from launch.prepare.tasks import load_task_file
 
     if (task_name is None) == (dataset_path is None):
         raise UsageError("give either --task-name (see `aceslm tasks`) or --dataset-path FILE --domain NAME")

@@ -42,7 +42,7 @@ def models(json_: JsonOption = False) -> None:
 def tasks(json_: JsonOption = False) -> None:
     """List the tasks of the registry."""
     from aceslm.config.grid import repository_root, task_registry
-    from launch.loaded_tasks import load_task
+    from launch.prepare.tasks import load_task
     from launch.show.console import print_json, print_table
 
     registry = task_registry()
@@ -73,8 +73,8 @@ def prestage(
     from aceslm.config.grid import load_grid
     from aceslm.core.errors import UsageError
     from aceslm.models.registry import prestage_model
-    from launch.loaded_tasks import load_task
-    from launch.prepare import role_model_names
+    from launch.prepare.run import role_model_names
+    from launch.prepare.tasks import load_task
     from launch.show.console import note, say
 
     if grid is None and not model_id:

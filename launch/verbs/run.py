@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.config.grid import GridConfig
-    from launch.loaded_tasks import LoadedTask
-    from launch.prepare import Prepared
+    from launch.prepare.run import Prepared
+    from launch.prepare.tasks import LoadedTask
 
 
 def run(
@@ -72,7 +72,7 @@ def run(
     """
     from aceslm.results.merge import merge_run, require_complete
     from launch.ledger import WorkerOptions
-    from launch.prepare import default_results, prepare, write_run
+    from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
@@ -152,7 +152,7 @@ def _afresh(
     """Set the earlier run directory aside (its rows are kept) and plan again."""
     import time
 
-    from launch.prepare import prepare
+    from launch.prepare.run import prepare
 
     root = prepared.paths.root
     if root.exists():

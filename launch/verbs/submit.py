@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from aceslm.core.paths import RunPaths
     from aceslm.core.records import Shard
     from launch.ledger import WorkerOptions
-    from launch.prepare import Prepared
+    from launch.prepare.run import Prepared
     from launch.submit.pool_or_here import Launch
 
 DEFAULT_GRID = Path("configs/exp_grid.yaml")
@@ -86,7 +86,7 @@ def submit(
     is not submitted again.
     """
     from launch.ledger import WorkerOptions, refuse_dirty
-    from launch.prepare import default_results, prepare
+    from launch.prepare.run import default_results, prepare
     from launch.show.console import say
 
     if require_clean:
@@ -144,7 +144,7 @@ def retry(
     from aceslm.plan.shards import require_plans
     from aceslm.results.verify import withdraw_corrupt
     from launch.ledger import WorkerOptions, intents
-    from launch.selection import choose_shards, split_shards
+    from launch.prepare.retry import choose_shards, split_shards
     from launch.show.console import note
 
     paths = RunPaths(run)
@@ -229,7 +229,7 @@ def _pilot(
 
 
 def _write(prepared: Prepared, chosen: str) -> None:
-    from launch.prepare import write_run
+    from launch.prepare.run import write_run
     from launch.show.console import note
 
     write_run(prepared)

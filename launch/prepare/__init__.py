@@ -1,0 +1,1 @@
+"""A grid -> a run directory: tasks, rates, what a retry means."""
