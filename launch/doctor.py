@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from aceslm.config.grid import cache_dir, model_registry
+from aceslm.config.folders import cache_dir
+from aceslm.config.registry import model_registry
 from aceslm.core.errors import LaunchError
 from aceslm.models.default_model import embedded_folder
 from launch.slurm import client as slurm

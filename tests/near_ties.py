@@ -16,7 +16,8 @@ from typing import Any
 import torch
 import transformers
 
-from aceslm.core.records import Completion, GenerationSettings, ModelSpec, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings, ModelSpec
 from aceslm.engine.chat_template import Prompter
 from aceslm.engine.sampling import penalised, sampling_scores
 

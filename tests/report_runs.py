@@ -21,15 +21,8 @@ from aceslm.core.parquet import (
     write_prompts,
 )
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import (
-    Cell,
-    GenerationSettings,
-    ModelSpec,
-    Plan,
-    Record,
-    Shard,
-    TaskTable,
-)
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, GenerationSettings, ModelSpec, Plan, Shard, TaskTable
 from aceslm.plan.shards import save_plan
 
 MODES = ("baseline", "scaffold", "ace", "ace_frozen")

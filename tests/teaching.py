@@ -11,7 +11,8 @@ from typing import Any
 from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.config.grid import GridConfig
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Completion, GenerationSettings, Plan, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings, Plan
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.shards import levels, load_plans
 from aceslm.run.evolution_journal import Journal, State

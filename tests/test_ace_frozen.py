@@ -16,7 +16,7 @@ from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, UpstreamMissing
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Plan, Shard
+from aceslm.core.values import Plan, Shard
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.shards import deal, levels, load_plans
 from aceslm.run.evolution_journal import Journal

@@ -17,7 +17,7 @@ from aceslm.ace.validation import divided
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import AttemptName
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.run import evolution_journal as journals
 from aceslm.run import evolve as evolving
 from aceslm.run.shard import run_shard

@@ -28,7 +28,7 @@ from aceslm.ace.playbook.codec import dumps
 from aceslm.ace.playbook.deltas import HARMFUL, HELPFUL, Add, Remove, Tag, Update, apply
 from aceslm.ace.playbook.merge import merge_workers
 from aceslm.core.ace_config import AceConfig
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.data.importers.ai4i import RULES
 
 

@@ -18,7 +18,8 @@ from aceslm.ace.playbook import codec
 from aceslm.ace.round import rounds_of
 from aceslm.core.errors import ConfigError, CorruptRun, Locked
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Completion, GenerationSettings, Prompt, Sample
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings, Sample
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.shards import load_plans
 from aceslm.results.merge import merge_run

@@ -26,7 +26,7 @@ from aceslm.ace.roles.schemas import (
     REFLECTOR_SCHEMA,
     conforms,
 )
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks import build_messages, permutation
 
 SPAN = Sample("s1", "Which segment grew?", "Retail outlets", context="Retail outlets grew.", domain="finance")

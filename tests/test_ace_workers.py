@@ -14,7 +14,8 @@ from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.errors import Locked, UpstreamMissing
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Plan, Prompt, Shard
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import Plan, Shard
 from aceslm.run.evolution_journal import Journal
 from aceslm.run.evolve import alone
 from aceslm.run.shard import run_shard

@@ -20,7 +20,8 @@ from aceslm.bench.contenders import LoadOptions, LocalContender, TimedRun, close
 from aceslm.bench.roofline import decode_bytes_per_step, necessary, prefill_flop
 from aceslm.bench.timing import Repeats, time_workload
 from aceslm.bench.workloads import WORKLOADS, make_workload
-from aceslm.core.records import GenerationSettings, Prompt
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.hardware import ModelShape, measure_hardware, model_shape
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.models.registry import resolve_model

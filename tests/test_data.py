@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aceslm.core.errors import CorruptRun, DataError
-from aceslm.core.records import ANSWER_TYPES, Sample
+from aceslm.core.values import ANSWER_TYPES, Sample
 from aceslm.data import load_samples, read_snapshot, select_split, task_digest, write_samples
 
 GOOD = {"id": "a", "question": "Why?", "answer": "because"}

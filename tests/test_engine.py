@@ -13,7 +13,8 @@ from tiny_models import save_tiny_llama, tiny_tokenizer
 
 from aceslm.core.engine import never
 from aceslm.core.errors import ConfigError, EngineError, ModelUnavailable
-from aceslm.core.records import Completion, GenerationSettings, Message, ModelSpec, Prompt
+from aceslm.core.prompts import Completion, Message, Prompt
+from aceslm.core.values import GenerationSettings, ModelSpec
 from aceslm.engine import load_engine
 from aceslm.engine.chat_template import Prompter
 from aceslm.engine.generate import GenerateEngine

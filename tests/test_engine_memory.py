@@ -13,9 +13,10 @@ import torch
 from near_ties import GREEDY
 from tinies import LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 
+from aceslm.core.engine import never
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, Prompt
-from aceslm.engine import load_engine, never, shared_prefix
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.engine import load_engine, shared_prefix
 from aceslm.engine.attention.kv_cache import KVStore, SlotCache
 from aceslm.models.registry import resolve_model
 

@@ -16,7 +16,8 @@ from aceslm.ace.playbook.exemplars import ExemplarIndex, joined, solved, turns_o
 from aceslm.ace.playbook.merge import merge_workers
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import DataError
-from aceslm.core.records import GenerationSettings, Message, Prompt
+from aceslm.core.prompts import Message, Prompt
+from aceslm.core.values import GenerationSettings
 
 REVENUE = Exemplar("What was the revenue in the first year?", "12", "u1", 1)
 MARGIN = Exemplar("How did the margin change?", "fell", "u2", 2)

@@ -14,9 +14,11 @@ import torch
 from tiny_models import save_tiny_llama, tiny_tokenizer
 
 from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
+from aceslm.core.engine import Engine, never
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
-from aceslm.engine import Engine, load_engine, never
+from aceslm.core.prompts import Completion, Message, Prompt
+from aceslm.core.values import GenerationSettings
+from aceslm.engine import load_engine
 from aceslm.engine.grammar.bounded_schema import check_bounded
 from aceslm.engine.grammar.masks import Grammars, Matcher, _pack, _unpack
 from aceslm.engine.grammar.position import bounded_strings

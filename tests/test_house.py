@@ -17,7 +17,7 @@ FLOORS: dict[str, int] = {
     "aceslm.core.errors": 0,
     "aceslm.core.digests": 0,
     "aceslm.core.logs": 0,
-    "aceslm.core.records": 0,
+    "aceslm.core.values": 0,
     "aceslm.config.strict_yaml": 0,
     "aceslm.config.grid": 0,
     "aceslm.core.ace_config": 0,

@@ -18,7 +18,7 @@ import pytest
 from conftest import ROOT, Command
 
 from aceslm.core.errors import DataError, UsageError
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.data import load_samples, task_digest
 from aceslm.data.importers import IMPORTERS, Columns, ImportReport, import_dataset, write_task
 from aceslm.data.importers.ai4i import RULES

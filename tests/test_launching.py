@@ -13,7 +13,8 @@ from conftest import ROOT, Command, only_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.config.grid import ClusterProfile, GridConfig, cluster_profile
+from aceslm.config.cluster import ClusterProfile, cluster_profile
+from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
 from aceslm.plan.shards import load_plans, unfinished
@@ -182,7 +183,7 @@ def test_shards_of_one_model_are_packed_into_tasks() -> None:
 
 
 def _planned_parts(shards: int) -> tuple[Sequence[Any], Sequence[Any]]:
-    from aceslm.core.records import ModelSpec, TaskTable
+    from aceslm.core.values import ModelSpec, TaskTable
     from aceslm.plan.cells import GridTask, expand
     from aceslm.plan.shards import next_plan
 

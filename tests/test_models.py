@@ -9,7 +9,7 @@ from conftest import ROOT
 from tiny_models import save_tiny_llama
 
 import aceslm.config
-from aceslm.config.grid import lock_path, model_registry
+from aceslm.config.registry import lock_path, model_registry
 from aceslm.core.errors import ConfigError, ModelUnavailable
 from aceslm.models.registry import folder_digest, prestage_model, resolve_model
 
@@ -29,9 +29,9 @@ def own_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ACESLM_ROOT", str(tmp_path / "root"))
     monkeypatch.setenv("ACESLM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    aceslm.config.grid.model_registry.cache_clear()
+    aceslm.config.registry.model_registry.cache_clear()
     yield tmp_path
-    aceslm.config.grid.model_registry.cache_clear()
+    aceslm.config.registry.model_registry.cache_clear()
 
 
 def put_into_hub_cache(home: Path, hub_id: str, folder: Path) -> Path:

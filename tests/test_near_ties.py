@@ -10,7 +10,8 @@ import torch
 from near_ties import Reference, first_difference
 from tiny_models import RAW_TEMPLATE, tiny_model, tiny_tokenizer
 
-from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
+from aceslm.core.prompts import Completion, Message, Prompt
+from aceslm.core.values import GenerationSettings
 
 ASKED = Prompt("asked", (Message("user", "What is revenue 1 2 3"),), max_new_tokens=8, ignore_eos=True)
 

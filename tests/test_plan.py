@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, ModelSpec, TaskTable
+from aceslm.core.values import Cell, ModelSpec, TaskTable
 from aceslm.plan.cells import GridTask, expand, run_digest
 from aceslm.plan.shards import (
     chunks,

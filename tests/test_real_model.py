@@ -13,10 +13,12 @@ from near_ties import Reference
 from teaching import journal, planned
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from aceslm.core.engine import never
 from aceslm.core.paths import AttemptName
-from aceslm.core.records import GenerationSettings, Message, Prompt
+from aceslm.core.prompts import Message, Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.data.importers import import_dataset
-from aceslm.engine import load_engine, never
+from aceslm.engine import load_engine
 from aceslm.engine.loading import load_model
 from aceslm.models.default_model import embedded_folder
 from aceslm.models.registry import prestage_model, resolve_model

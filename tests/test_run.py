@@ -462,7 +462,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
 ) -> None:
     from dataclasses import replace
 
-    from aceslm.core.records import Shard
+    from aceslm.core.values import Shard
     from aceslm.plan.shards import save_plan
 
     paths = planned(tmp_path, many_samples)

@@ -16,10 +16,11 @@ from near_ties import NEAR_TIE
 from tiny_models import save_tiny_llama
 
 from aceslm.config.grid import GridConfig
+from aceslm.core.engine import Engine
 from aceslm.core.files import read_json
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Cell
-from aceslm.engine import Engine, load_engine, shared_prefix
+from aceslm.core.values import Cell
+from aceslm.engine import load_engine, shared_prefix
 from aceslm.plan.shards import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run.parts import read_parts, verified_shard

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from aceslm.core.records import GenerationSettings
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.sampling import filtered_logits, gumbel_noise, penalised, sampling_scores
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0]])

@@ -14,8 +14,10 @@ from near_ties import GREEDY, NEAR_TIE
 from tinies import ENGINE, LONG, OTHER, Tinies, answers, ask, check_all, mixed_prompts
 from tiny_models import FAMILIES, WORDS
 
-from aceslm.core.records import Completion, GenerationSettings, Prompt
-from aceslm.engine import never, shared_prefix
+from aceslm.core.engine import never
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
+from aceslm.engine import shared_prefix
 from aceslm.engine.model_runner import Fill, PackedModel
 from aceslm.engine.prefix_tree import MIN_SAVED_TOKENS, prefix_tree
 

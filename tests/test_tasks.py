@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.core.records import ANSWER_TYPES, Sample
+from aceslm.core.values import ANSWER_TYPES, Sample
 from aceslm.tasks import build_messages, gold, judge, permutation
 from aceslm.tasks.text import find_letter, find_number, normalise, parse_number, token_f1
 

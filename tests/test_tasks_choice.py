@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks import build_messages, judge, permutation
 
 OPTIONS = ("Aspirin", "Insulin", "Iron", "Vitamin B12")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks import build_messages, judge
 
 SAMPLE = Sample("l1", "State?", "normal", choices=("normal", "abnormal", "No failure"), answer_type="label")

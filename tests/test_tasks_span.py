@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks import judge
 from aceslm.tasks.text import normalise
 

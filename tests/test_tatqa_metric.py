@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks import ANSWER_TYPES, build_messages, judge
 from aceslm.tasks.quantities import as_quantity, quantities
 from aceslm.tasks.tatqa import read_number, read_spans, tatqa_kind

@@ -16,8 +16,10 @@ from near_ties import GREEDY, Reference
 from tiny_models import RAW_TEMPLATE, save_tiny, tiny_model, tiny_tokenizer
 from transformers import AutoTokenizer
 
-from aceslm.core.records import Completion, GenerationSettings, Message, Prompt
-from aceslm.engine import load_engine, never
+from aceslm.core.engine import never
+from aceslm.core.prompts import Completion, Message, Prompt
+from aceslm.core.values import GenerationSettings
+from aceslm.engine import load_engine
 from aceslm.models.registry import resolve_model
 
 ENGINE = "shared_prefix"

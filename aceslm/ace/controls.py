@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.ace.playbook.limits import CountTokens
 from aceslm.core.digests import digest
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 _NEUTRAL_SENTENCES = (
     "Rivers carry sand to the sea and leave it where the water slows.",

@@ -24,7 +24,8 @@ from aceslm.ace.roles.parsing import parse_curation
 from aceslm.ace.roles.schemas import CURATOR_JSON, CURATOR_MAX_NEW_TOKENS
 from aceslm.ace.validation import best_candidate
 from aceslm.core.digests import digest
-from aceslm.core.records import Completion, GenerationSettings, Prompt, Unit
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings, Unit
 
 Groups = Sequence[Sequence[Lesson]]
 

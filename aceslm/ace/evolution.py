@@ -16,9 +16,10 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.playbook.deltas import Applied, Delta
 from aceslm.ace.roles.parsing import Reflection
 from aceslm.core.ace_config import AceConfig
+from aceslm.core.engine import Engine
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Cell, Completion, GenerationSettings, Prompt, Sample, Unit
-from aceslm.engine import Engine
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import Cell, GenerationSettings, Sample, Unit
 
 GENERATOR, REFLECTOR, CURATOR = ROLES = ("generator", "reflector", "curator")
 VALIDATION = "validation"  # what the gate and candidates ask the Generator, timed apart

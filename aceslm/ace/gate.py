@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 
 from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED, Playbook
 from aceslm.core.digests import digest
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 DEFAULT_THRESHOLD = 1.28  # one-sided 10 % of the sign test's normal approximation
 

@@ -16,7 +16,8 @@ from aceslm.ace.playbook.retrieval import BulletIndex
 from aceslm.ace.roles.messages import citations, used_bullets
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
-from aceslm.core.records import Cell, Completion, Prompt, Sample, Unit
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import Cell, Sample, Unit
 from aceslm.tasks import judge
 from aceslm.tasks.rows import prompt_for
 

@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from aceslm.ace.playbook.deltas import Refusal, Refuse
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks.base import gold_spans
 from aceslm.tasks.text import normalise
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from aceslm.ace.leakage import GoldIndex
 from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.ace.playbook.limits import CountTokens, Similarity, text_similarity
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 _NUMBER = re.compile(r"(?<![\w.])[0-9]+(?:,[0-9]{3})*(?:\.[0-9]+)?")
 _COMMON_WORDS = frozenset("above below between than times when whatever minus with rule holds".split())

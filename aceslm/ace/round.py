@@ -36,7 +36,8 @@ from aceslm.ace.roles.parsing import parse_reflection
 from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
-from aceslm.core.records import Prompt, Sample, Unit
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import Sample, Unit
 
 
 def in_seed_order(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:

@@ -21,7 +21,7 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 GATE, SELECT, FINAL = PURPOSES = ("gate", "select", "final")
 SELECT_SHARE = 110 / 180  # select 110, gate 70: as TAT-QA's validation questions are divided

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aceslm.analysis.rows import as_bit
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan, Shard
+from aceslm.core.values import Cell, Plan, Shard
 from aceslm.run.attempts import KEPT_CLASSES
 
 if TYPE_CHECKING:

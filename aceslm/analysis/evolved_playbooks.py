@@ -29,7 +29,7 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan, Sample
+from aceslm.core.values import Cell, Plan, Sample
 from aceslm.data import read_snapshot
 from aceslm.run.evolution_journal import Journal, State
 

@@ -23,7 +23,7 @@ from aceslm.core.errors import ConfigError, CorruptRun
 from aceslm.core.files import create_json, read_json
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Plan
+from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.shards import load_plans
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from aceslm.core.errors import CorruptRun, RunError
 from aceslm.core.files import read_json, write_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Plan
+from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.shards import load_plans
 

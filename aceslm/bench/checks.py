@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm.bench.contenders import Contender, TimedRun
-from aceslm.core.records import GenerationSettings, Prompt
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings
 
 GREEDY = GenerationSettings()
 SAMPLED = GenerationSettings(temperature=1.0)

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from aceslm.core.engine import Engine, EngineInfo, never
 from aceslm.core.errors import UsageError, WorkError, nearest
-from aceslm.core.records import GenerationSettings, ModelSpec, Prompt
-from aceslm.engine import ENGINES, Engine, EngineInfo, load_engine, never
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings, ModelSpec
+from aceslm.engine import ENGINES, load_engine
 
 # transformers drives these: slow on long prefixes, so that they may be given fewer repeats and samples
 BASELINES = ("generate", "generate_loop", "continuous")

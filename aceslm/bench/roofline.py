@@ -14,7 +14,8 @@ from itertools import takewhile
 
 from aceslm.bench.contenders import Contender
 from aceslm.bench.workloads import CountTokens, make_workload
-from aceslm.core.records import GenerationSettings, Prompt
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.hardware import Hardware, ModelShape
 
 ROWS = 8

@@ -11,8 +11,9 @@ from aceslm.bench.contenders import VLLM, Contender, LoadOptions, check_names, c
 from aceslm.bench.roofline import Encode, Roofline, probe
 from aceslm.bench.timing import Repeats, Report, WorkloadTiming, time_workload
 from aceslm.bench.workloads import QUICK_SCALE, CountTokens, make_workload
-from aceslm.core.records import ModelSpec
-from aceslm.engine import ENGINES, EngineInfo, load_engine
+from aceslm.core.engine import EngineInfo
+from aceslm.core.values import ModelSpec
+from aceslm.engine import ENGINES, load_engine
 
 DEFAULT_ENGINES = tuple(name for name in ("shared_prefix", "generate") if name in ENGINES)
 _CHECK_SCALE = 1 / 3  # 16 prompts with two shared levels, short enough to be answered one by one

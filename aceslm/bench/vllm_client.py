@@ -18,9 +18,10 @@ from typing import Any
 
 from aceslm.bench.contenders import TimedRun
 from aceslm.core.digests import digest
+from aceslm.core.engine import EngineInfo
 from aceslm.core.errors import WorkError
-from aceslm.core.records import GenerationSettings, ModelSpec, Prompt
-from aceslm.engine import EngineInfo
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings, ModelSpec
 
 _WORKER = Path(__file__).with_name("vllm_worker.py")
 

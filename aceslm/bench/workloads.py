@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aceslm.core.errors import UsageError, nearest
-from aceslm.core.records import Message, Prompt
+from aceslm.core.prompts import Message, Prompt
 
 CountTokens = Callable[[str], int]
 

@@ -8,33 +8,22 @@ the nearest legal spelling. Nothing here touches a model, a scheduler or the net
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from aceslm.config.strict_yaml import parse, read_yaml
+from aceslm.config.strict_yaml import Strict, parse, read_yaml
 from aceslm.config.tracking import TrackingConfig
 from aceslm.core.ace_config import AceConfig
-from aceslm.core.errors import ConfigError, nearest
-from aceslm.core.records import GenerationSettings
-
-Mode = Literal["baseline", "scaffold", "ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"]
-PLAYBOOK_MODES = frozenset({"ace", "ace_frozen", "ace_shuffled", "ace_neutral", "ace_placebo"})
-Quantization = Literal["none", "int8", "nf4"]
-Dtype = Literal["auto", "bfloat16", "float16", "float32"]
-AnswerType = Literal["choice", "number", "span", "label"]
+from aceslm.core.errors import ConfigError
+from aceslm.core.values import GenerationSettings
+from aceslm.core.words import PLAYBOOK_MODES, Dtype, Mode, Quantization
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class GenerationConfig(_Strict):
+class GenerationConfig(Strict):
     """Decoding settings; the same for every mode. Temperature 0 is greedy."""
 
     max_new_tokens: int | None = Field(default=None, ge=1, le=32768)
@@ -49,7 +38,7 @@ class GenerationConfig(_Strict):
         return GenerationSettings(**self.model_dump())
 
 
-class ResourcesConfig(_Strict):
+class ResourcesConfig(Strict):
     """What one array task asks for; null means the model registry's figure."""
 
     gpus: int | None = Field(default=None, ge=0)
@@ -58,7 +47,7 @@ class ResourcesConfig(_Strict):
     time_min: int | None = Field(default=None, ge=1)
 
 
-class Variant(_Strict):
+class Variant(Strict):
     """One of several `ace:` settings that a grid compares: `ace` holds the keys that differ.
 
     `seeds` are those of the grid that it is run with; null takes all.
@@ -73,7 +62,7 @@ class Variant(_Strict):
         return AceConfig.model_validate({**base.model_dump(), **self.ace}) if self.ace else base
 
 
-class Primary(_Strict):
+class Primary(Strict):
     """The comparison that a run is for: `mode` (of `variant`) minus its reference, on one task."""
 
     task: str
@@ -86,7 +75,7 @@ class Primary(_Strict):
         return f"{self.mode} ({self.variant})" if self.variant else self.mode
 
 
-class GridConfig(_Strict):
+class GridConfig(Strict):
     """One grid: models x quantization x tasks x modes x seeds. Only the first three keys are required."""
 
     models: tuple[str, ...] = Field(min_length=1)
@@ -152,103 +141,6 @@ class GridConfig(_Strict):
         return tuple(variant.settings(self.ace) for variant in self.variants) or (self.ace,)
 
 
-class ModelResources(_Strict):
-    """What a model needs by default on a cluster."""
-
-    gpus: int = Field(default=1, ge=0)
-    cpus: int = Field(default=4, ge=1)
-    mem_gb: int = Field(default=16, ge=1)
-    time_min: int = Field(default=60, ge=1)
-
-
-class ModelEntry(_Strict):
-    """One entry of `configs/models.yaml`. `revision` null: `aceslm prestage` resolves and locks it."""
-
-    id: str
-    source: Literal["hub", "embedded", "scripted"] = "hub"
-    revision: str | None = None
-    dtype: Dtype = "auto"
-    context_window: int | None = Field(default=None, ge=1)
-    chat_template_args: dict[str, Any] = {}
-    gated: bool = False
-    trust_remote_code: bool = False
-    allow_bin: bool = False
-    resources: ModelResources = ModelResources()
-
-
-class TaskEntry(_Strict):
-    """One entry of `configs/tasks.yaml`. `path` is relative to the repository.
-
-    `importer` is the kind (and options) of `aceslm data import` that makes the file from a published dataset.
-    """
-
-    path: str
-    importer: str | None = None
-    domain: str
-    answer_type: AnswerType | None = None
-    eval_split: str | None = None
-    description: str = ""
-
-
-class ClusterProfile(_Strict):
-    """One file of `configs/clusters/`: where and how array tasks run. Never part of a result's identity.
-
-    `cpus mem_gb gpus time_min` replace what the model registry and the grid ask for. `python` is a command
-    prefix that ends in a Python (a container: `apptainer exec --nv image.sif python`). `sbatch` holds
-    further sbatch keys. `max_parallel` is a budget over all arrays of a submission, `max_submitted` a cap on
-    what is in the queue at once. `ranks_per_task` processes of one task share its shards.
-    """
-
-    description: str = ""
-    workers: int | None = Field(default=None, ge=1)
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    gres: str | None = None
-    cpus: int | None = Field(default=None, ge=1)
-    mem_gb: int | None = Field(default=None, ge=1)
-    gpus: int | None = Field(default=None, ge=0)
-    time_min: int | None = Field(default=None, ge=1)
-    ranks_per_task: int = Field(default=1, ge=1)
-    shards_per_task: int = Field(default=1, ge=1)
-    max_array_size: int | None = Field(default=None, ge=1)
-    max_parallel: int | None = Field(default=None, ge=1)
-    max_submitted: int | None = Field(default=None, ge=1)
-    max_requeues: int = Field(default=20, ge=0)
-    signal_delay_s: int = Field(default=90, ge=1)
-    sbatch: dict[str, str | int | bool] = {}
-    srun_args: tuple[str, ...] = ()
-    setup: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
-    python: str | None = None
-    wckey: str | None = None
-
-
-class LockedModel(_Strict):
-    """One entry of `configs/models.lock.yaml`: what `prestage` saw."""
-
-    id: str
-    revision: str
-    files: dict[str, str] = {}
-    date: str
-
-
-_Model = TypeVar("_Model", bound=BaseModel)
-
-
-def repository_root() -> Path:
-    """Return the clone that holds `configs/` and `data/` (or `$ACESLM_ROOT`)."""
-    return Path(os.environ.get("ACESLM_ROOT") or Path(__file__).resolve().parent.parent)
-
-
-def cache_dir() -> Path:
-    """Return the folder of conversions: `$ACESLM_CACHE`, else `aceslm` in the user's cache directory."""
-    if explicit := os.environ.get("ACESLM_CACHE"):
-        return Path(explicit).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "aceslm"
-
-
 def load_grid(path: Path, overrides: Sequence[str] = ()) -> GridConfig:
     """Read a grid file and apply `key=value` overrides; `name` defaults to the file's stem."""
     raw = read_yaml(path)
@@ -257,48 +149,6 @@ def load_grid(path: Path, overrides: Sequence[str] = ()) -> GridConfig:
     for override in overrides:
         apply_override(raw, override)
     return parse(GridConfig, raw, path)
-
-
-@cache
-def model_registry() -> Mapping[str, ModelEntry]:
-    """Return `configs/models.yaml`: name -> entry."""
-    return _registry("models.yaml", ModelEntry)
-
-
-@cache
-def task_registry() -> Mapping[str, TaskEntry]:
-    """Return `configs/tasks.yaml`: name -> entry."""
-    return _registry("tasks.yaml", TaskEntry)
-
-
-def model_lock() -> Mapping[str, LockedModel]:
-    """Return `configs/models.lock.yaml`: hub id -> what `prestage` resolved; empty where there is none."""
-    path = lock_path()
-    if not path.exists():
-        return {}
-    return {name: parse(LockedModel, entry, path, prefix=name) for name, entry in read_yaml(path).items()}
-
-
-def lock_path() -> Path:
-    """Return the path of `configs/models.lock.yaml`."""
-    return repository_root() / "configs" / "models.lock.yaml"
-
-
-def cluster_profile(name: str) -> ClusterProfile:
-    """Return `configs/clusters/<name>.yaml`, or the profile in a YAML file given by its path."""
-    if name.endswith((".yaml", ".yml")):
-        return parse(ClusterProfile, read_yaml(Path(name)), name)
-    folder = repository_root() / "configs" / "clusters"
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        known = [found.stem for found in folder.glob("*.yaml")]
-        raise ConfigError(f"--profile: there is no cluster profile '{name}'{nearest(name, known)}")
-    return parse(ClusterProfile, read_yaml(path), path)
-
-
-def _registry(file_name: str, model: type[_Model]) -> dict[str, _Model]:
-    path = repository_root() / "configs" / file_name
-    return {name: parse(model, entry, path, prefix=name) for name, entry in read_yaml(path).items()}
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

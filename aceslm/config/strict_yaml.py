@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from aceslm.core.errors import ConfigError, nearest
 
 _Model = TypeVar("_Model", bound=BaseModel)
+
+
+class Strict(BaseModel):
+    """A frozen model that knows all its keys: an unknown one is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from aceslm.core.records import Completion, GenerationSettings, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
 
 
 @dataclass(frozen=True, slots=True)

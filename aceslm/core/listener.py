@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from aceslm.core.paths import AttemptName
-from aceslm.core.records import Cell, Record, Shard
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Shard
 
 
 class NoStory:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from aceslm.core.errors import CorruptRun
 from aceslm.core.files import replacing
-from aceslm.core.records import Record
+from aceslm.core.record import Record
 
 SCHEMA_VERSION = 2
 ROW_GROUP_ROWS = 2000

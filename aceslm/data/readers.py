@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.core.errors import DataError, nearest
-from aceslm.core.records import ANSWER_TYPES, SPLITS, Sample
+from aceslm.core.values import ANSWER_TYPES, SPLITS, Sample
 
 REQUIRED_KEYS = ("id", "question", "answer")
 OPTIONAL_KEYS = ("context", "domain", "choices", "answer_type", "scale", "split", "context_id", "metadata")

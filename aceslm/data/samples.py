@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aceslm.core.digests import digest
 from aceslm.core.errors import DataError, nearest
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 
 def task_digest(samples: Sequence[Sample]) -> str:

@@ -7,11 +7,9 @@ for completion in engine.generate(prompts, settings):
 
 from __future__ import annotations
 
-from aceslm.core.engine import Engine, EngineCounters, EngineInfo, never
+from aceslm.core.engine import Engine
 from aceslm.core.errors import ConfigError, nearest
-from aceslm.core.records import ModelSpec
-
-__all__ = ["Engine", "EngineCounters", "EngineInfo", "load_engine", "never"]
+from aceslm.core.values import ModelSpec
 
 ENGINES = ("auto", "shared_prefix", "generate", "scripted")
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from aceslm.core.records import Message, ModelSpec, Prompt
+from aceslm.core.prompts import Message, Prompt
+from aceslm.core.values import ModelSpec
 
 _NEUTRAL = "x"
 _BLANK = " \t\r\n\v\f\u00a0\u2581"  # \u2581 is how SentencePiece writes a blank

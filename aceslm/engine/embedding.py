@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from aceslm.core.errors import ModelUnavailable
-from aceslm.core.records import ModelSpec
+from aceslm.core.values import ModelSpec
 from aceslm.engine.devices import choose_device, follow_cores
 from aceslm.engine.loading import load_tokenizer, locate
 

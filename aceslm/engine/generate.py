@@ -13,7 +13,8 @@ import transformers
 
 from aceslm.core.engine import EngineCounters, EngineInfo, never
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, GenerationSettings, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.devices import dtype_name, memory_error
 from aceslm.engine.grammar.masks import Grammars
 from aceslm.engine.loading import LoadedModel

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 
-from aceslm.core.records import ModelSpec
+from aceslm.core.values import ModelSpec
 from aceslm.engine.devices import available_cores, follow_cores
 from aceslm.engine.loading import locate
 

@@ -15,7 +15,7 @@ import transformers
 from safetensors import SafetensorError
 
 from aceslm.core.errors import EngineError, ModelUnavailable
-from aceslm.core.records import ModelSpec
+from aceslm.core.values import ModelSpec
 from aceslm.engine.devices import (
     choose_device,
     choose_dtype,

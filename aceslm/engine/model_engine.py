@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from aceslm.core.records import Prompt
+from aceslm.core.prompts import Prompt
 from aceslm.engine.chat_template import Prompter
 from aceslm.engine.grammar.masks import Grammars
 from aceslm.engine.loading import LoadedModel

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, GenerationSettings, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.grammar.masks import Grammars, Matcher
 from aceslm.engine.sampling import penalised, sampling_scores
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
-from aceslm.core.records import Completion, GenerationSettings
+from aceslm.core.prompts import Completion
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.attention.kv_cache import KVStore, SlotCache
 from aceslm.engine.attention.plan import Block
 from aceslm.engine.grammar.masks import Grammars

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from aceslm.core.records import GenerationSettings
+from aceslm.core.values import GenerationSettings
 
 
 def gumbel_noise(request_id: str, position: int, vocab_size: int) -> torch.Tensor:

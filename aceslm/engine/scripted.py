@@ -17,7 +17,8 @@ from typing import Any
 from aceslm.core.digests import digest
 from aceslm.core.engine import EngineCounters, EngineInfo, never
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, GenerationSettings, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
 
 _LESSON_WORDS = "check compare read copy match column row unit year label total reading".split()
 _WORDS = ("normal", "anomalous", "Retail", "32", "7.7", "freight costs fell")

@@ -20,7 +20,8 @@ import torch
 
 from aceslm.core.engine import EngineCounters, EngineInfo, never
 from aceslm.core.errors import EngineError
-from aceslm.core.records import Completion, GenerationSettings, Prompt
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.values import GenerationSettings
 from aceslm.engine.attention.interface import ATTENTION_NAME, register
 from aceslm.engine.attention.partial import choose_kernels
 from aceslm.engine.attention.plan import Block

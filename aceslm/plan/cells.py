@@ -16,11 +16,12 @@ from typing import Any
 from aceslm import tasks as task_types
 from aceslm.ace.roles.messages import role_digest
 from aceslm.ace.validation import check_divisible
-from aceslm.config.grid import PLAYBOOK_MODES, GridConfig, Variant
+from aceslm.config.grid import GridConfig, Variant
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError
-from aceslm.core.records import Cell, ModelSpec, TaskTable
+from aceslm.core.values import Cell, ModelSpec, TaskTable
+from aceslm.core.words import PLAYBOOK_MODES
 
 # What `ace:` says about files, names and sizes stands in an identity by what it stands for.
 _BY_CONTENT = frozenset(

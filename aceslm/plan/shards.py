@@ -20,7 +20,7 @@ from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import create_json, read_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan, Shard, TaskTable, Unit
+from aceslm.core.values import Cell, Plan, Shard, TaskTable, Unit
 from aceslm.plan.cells import is_adaptation
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
 from aceslm.analysis.costs import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell
+from aceslm.core.values import Cell
 from aceslm.plan.shards import require_plans
 from aceslm.report.plots import short
 

@@ -32,7 +32,7 @@ from aceslm.core.errors import CorruptRun, IncompleteRun
 from aceslm.core.files import locked, read_json, replacing, write_json
 from aceslm.core.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan, Shard
+from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.shards import require_plans, unit_at
 from aceslm.report import try_report
 from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard

@@ -18,11 +18,12 @@ from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations, used_bullets
-from aceslm.config.grid import PLAYBOOK_MODES
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan, Prompt, Unit
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import Cell, Plan, Unit
+from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.run.evolve import final_playbook
 from aceslm.tasks.rows import Work, prompt_for
 

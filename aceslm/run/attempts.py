@@ -194,7 +194,7 @@ def installed_packages() -> list[str]:
 
 def code_digest() -> str:
     """Return a digest over the library's own source files: it moves exactly when the code does."""
-    root = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[1]
     return digest([[str(path.relative_to(root)), file_sha256(path)] for path in sorted(root.rglob("*.py"))])
 
 
@@ -205,7 +205,7 @@ def _dirty_digest() -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
     try:
         result = subprocess.run(
             ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=False

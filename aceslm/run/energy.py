@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from aceslm.core.records import Record
+from aceslm.core.record import Record
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from aceslm.ace.round import in_seed_order, rounds_of
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Sample, Shard, Unit
+from aceslm.core.values import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
 from aceslm.run.evolution_journal import Journal, State
 from aceslm.tasks.rows import Work

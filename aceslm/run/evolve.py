@@ -28,12 +28,13 @@ from aceslm.ace.round import play_round
 from aceslm.ace.validation import compared_with_first, gated
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
+from aceslm.core.engine import Engine
 from aceslm.core.errors import CorruptRun
 from aceslm.core.files import locked
 from aceslm.core.parquet import read_results
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Record, Shard
-from aceslm.engine import Engine
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Shard
 from aceslm.run.attempts import Attempt
 from aceslm.run.evolution_journal import Journal, State, StepNote
 from aceslm.run.evolution_steps import (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from aceslm.engine import Engine
+from aceslm.core.engine import Engine
 from aceslm.run.energy import EnergyMeter
 from aceslm.run.energy_counters import open_counters
 

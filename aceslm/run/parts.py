@@ -30,7 +30,8 @@ from aceslm.core.parquet import (
     write_table,
 )
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Cell, Record, Shard
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Shard
 from aceslm.run.energy import share_out
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,14 @@ from enum import Enum
 
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.digests import digest
+from aceslm.core.engine import Engine
 from aceslm.core.errors import EngineError
 from aceslm.core.listener import NO_TRACKING, NoTracking
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Cell, Completion, Plan, Prompt, Record, Sample, Shard
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Plan, Sample, Shard
 from aceslm.data import read_snapshot
-from aceslm.engine import Engine
 from aceslm.plan.shards import unit_at
 from aceslm.run.answer import Asked, asked_prompts, bullets_used, carry, find_sources
 from aceslm.run.attempts import Attempt, attempt_on, peak_memory_bytes

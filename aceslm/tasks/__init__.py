@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from aceslm.core.records import Message, Sample
+from aceslm.core.prompts import Message
+from aceslm.core.values import Sample
 from aceslm.tasks.base import AnswerType, Verdict, permutation
 from aceslm.tasks.choice import Choice
 from aceslm.tasks.label import Label

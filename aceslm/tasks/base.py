@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Protocol
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit
 from aceslm.tasks.text import answer_text, mentioned, normalise, without_lead
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit
 from aceslm.tasks.quantities import MULTIPLIERS, Quantity, as_quantity
 from aceslm.tasks.text import find_quantity

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from aceslm import tasks as task_types
 from aceslm.core.digests import digest
+from aceslm.core.engine import Engine
 from aceslm.core.listener import NO_STORY, NoStory
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Cell, Completion, Prompt, Record, Sample, Shard, Unit
-from aceslm.engine import Engine
+from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Sample, Shard, Unit
 
 log = logging.getLogger(__name__)
 

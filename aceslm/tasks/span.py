@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans, hit
 from aceslm.tasks.number import same_number
 from aceslm.tasks.quantities import as_quantity

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans
 from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa
 from aceslm.tasks.text import answer_line, find_number, normalise, shown_number

@@ -16,7 +16,7 @@ from aceslm.core.digests import file_sha256
 from aceslm.core.files import read_json
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, Plan
+from aceslm.core.values import Cell, Plan
 from aceslm.plan.cells import run_digest
 from aceslm.run.evolution_journal import Journal
 from aceslm.tracking.script import Line, RunHeader, grid_script, header_line

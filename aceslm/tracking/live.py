@@ -21,7 +21,8 @@ from aceslm.config.strict_yaml import parse, read_yaml
 from aceslm.config.tracking import TrackingConfig
 from aceslm.core.listener import NO_TRACKING, NoStory, NoTracking
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Cell, Plan, Record, Shard
+from aceslm.core.record import Record
+from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.cells import run_digest
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess

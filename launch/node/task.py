@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+from aceslm.core.engine import Engine
 from aceslm.core.errors import ModelUnavailable, WorkError
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell
-from aceslm.engine import Engine, load_engine
+from aceslm.core.values import Cell
+from aceslm.engine import load_engine
 from aceslm.plan.shards import require_plans
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from aceslm.core.files import read_json
-from aceslm.core.records import Cell
+from aceslm.core.values import Cell
 
 PILOT_SAMPLES = 16
 _MIN_ROWS = 4  # a shard of fewer rows says more about warming up than about the rate

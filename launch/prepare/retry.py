@@ -8,7 +8,7 @@ from dataclasses import replace
 from aceslm.core.errors import UsageError, nearest
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Shard
+from aceslm.core.values import Shard
 from aceslm.plan.shards import as_ranges, load_plans, save_plan, unfinished, unit_at
 from aceslm.results.status import run_status
 from aceslm.run.parts import finished_units

@@ -16,18 +16,13 @@ import yaml
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.analysis.preregistration import declaration, declare
-from aceslm.config.grid import (
-    PLAYBOOK_MODES,
-    GridConfig,
-    ModelEntry,
-    Primary,
-    ResourcesConfig,
-    model_registry,
-)
+from aceslm.config.grid import GridConfig, Primary, ResourcesConfig
+from aceslm.config.registry import ModelEntry, model_registry
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Cell, ModelSpec, Plan, Sample
+from aceslm.core.values import Cell, ModelSpec, Plan, Sample
+from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
 from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest

@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aceslm.ace.controls import permuted_golds
-from aceslm.config.grid import repository_root, task_registry
+from aceslm.config.folders import repository_root
+from aceslm.config.registry import task_registry
 from aceslm.core.errors import ConfigError, DataError, nearest
-from aceslm.core.records import Sample, TaskTable
+from aceslm.core.values import Sample, TaskTable
 from aceslm.data import load_samples, select_split, task_digest
 from aceslm.plan.cells import GridTask
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aceslm.config.grid import ClusterProfile
+from aceslm.config.cluster import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
-from aceslm.core.records import Cell, Plan, Shard
+from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.shards import levels
 from launch.prepare.rates import Rate, model_key
 from launch.slurm import client as slurm

@@ -21,7 +21,7 @@ import psutil
 
 from aceslm.core.errors import LaunchError
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Shard
+from aceslm.core.values import Shard
 from aceslm.plan.shards import levels
 from launch.ledger import Intent
 from launch.node.task import ShardTask

@@ -17,7 +17,7 @@ from typing import Any
 
 from aceslm.core.errors import LaunchError, WorkError
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.records import Plan, Shard
+from aceslm.core.values import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aceslm.config.grid import ClusterProfile, cluster_profile
+from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Plan, Shard
+from aceslm.core.values import Plan, Shard
 from aceslm.plan.shards import load_plans, unfinished
 from aceslm.results.status import is_done
 from launch.ledger import (

@@ -55,7 +55,7 @@ def _on_a_node(profile_name: str) -> None:
     import sys
     import tempfile
 
-    from aceslm.config.grid import cluster_profile
+    from aceslm.config.cluster import cluster_profile
     from launch.show.console import note, say
     from launch.slurm import client as slurm
     from launch.submit.arrays import parameters, python_command, task_defaults

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from aceslm.plan.cells import is_adaptation
 
 if TYPE_CHECKING:
-    from aceslm.core.records import Cell
+    from aceslm.core.values import Cell
     from launch.ledger import WorkerOptions
     from launch.prepare.run import Prepared
     from launch.submit.slurm import Layout
@@ -40,7 +40,7 @@ def _mode(cell: Cell) -> str:
 def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions) -> None:
     from pathlib import Path
 
-    from aceslm.config.grid import cluster_profile
+    from aceslm.config.cluster import cluster_profile
     from aceslm.plan.shards import unfinished
     from launch.ledger import intents
     from launch.prepare.rates import measured_rates, model_key

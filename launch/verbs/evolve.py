@@ -27,7 +27,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.core.records import Cell
+    from aceslm.core.values import Cell
     from aceslm.run.evolution_journal import Journal, StepNote
     from launch.prepare.run import Prepared
 

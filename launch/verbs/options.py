@@ -82,7 +82,7 @@ def as_json(frame: Any) -> Any:
 
 def token_counter(name: str) -> Callable[[Sequence[str]], list[int]]:
     """Return a counter of tokens: texts -> lengths, without special tokens."""
-    from aceslm.core.records import ModelSpec
+    from aceslm.core.values import ModelSpec
     from aceslm.engine.loading import load_tokenizer
     from aceslm.models.registry import resolve_model
 

@@ -12,7 +12,7 @@ from launch.verbs.options import JsonOption
 
 def models(json_: JsonOption = False) -> None:
     """List the models of the registry (any hub id or local folder works without an entry)."""
-    from aceslm.config.grid import model_lock, model_registry
+    from aceslm.config.registry import model_lock, model_registry
     from launch.show.console import print_json, print_table
 
     registry, lock = model_registry(), model_lock()
@@ -41,7 +41,8 @@ def models(json_: JsonOption = False) -> None:
 
 def tasks(json_: JsonOption = False) -> None:
     """List the tasks of the registry."""
-    from aceslm.config.grid import repository_root, task_registry
+    from aceslm.config.folders import repository_root
+    from aceslm.config.registry import task_registry
     from launch.prepare.tasks import load_task
     from launch.show.console import print_json, print_table
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from aceslm.core.paths import RunPaths
-    from aceslm.core.records import Shard
+    from aceslm.core.values import Shard
     from launch.ledger import WorkerOptions
     from launch.submit.slurm import Submission
 
@@ -25,7 +25,7 @@ def go(
     as_json_: bool,
 ) -> None:
     """Submit what is missing; return at once with job ids and what to type next, or follow to the end."""
-    from aceslm.config.grid import cluster_profile
+    from aceslm.config.cluster import cluster_profile
     from aceslm.results.status import run_status
     from launch.show.console import note, print_json
     from launch.submit.slurm import SlurmLaunch, submit_missing
@@ -48,7 +48,7 @@ def go(
 
 def run_to_the_end(paths: RunPaths, profile: str, options: WorkerOptions, allow_mixed: bool) -> None:
     """Submit what is missing and wait until nothing of it is in the queue."""
-    from aceslm.config.grid import cluster_profile
+    from aceslm.config.cluster import cluster_profile
     from launch.submit.slurm import SlurmLaunch, submit_missing
 
     submit_missing(paths, SlurmLaunch(profile, cluster_profile(profile), options, allow_mixed))

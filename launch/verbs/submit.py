@@ -26,7 +26,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     from aceslm.config.grid import GridConfig
     from aceslm.core.paths import RunPaths
-    from aceslm.core.records import Shard
+    from aceslm.core.values import Shard
     from launch.ledger import WorkerOptions
     from launch.prepare.run import Prepared
     from launch.submit.pool_or_here import Launch
@@ -204,7 +204,7 @@ def _go(
 
         go(paths, profile, options, allow_mixed, shards=shards, wait=wait, as_json_=as_json_)
         return
-    from aceslm.config.grid import cluster_profile
+    from aceslm.config.cluster import cluster_profile
     from launch.submit.pool_or_here import Launch
 
     workers = workers or cluster_profile("local").workers

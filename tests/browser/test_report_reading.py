@@ -11,7 +11,7 @@ from report_runs import add_playbooks, cell_of, make_run, prompt_text
 
 from aceslm.core.parquet import iter_rows
 from aceslm.core.paths import RunPaths
-from aceslm.core.records import Record
+from aceslm.core.record import Record
 from aceslm.report import write_report
 from browser.conftest import Open
 

@@ -22,7 +22,8 @@ from aceslm.ace.roles.parsing import Reflection
 from aceslm.ace.roles.schemas import CURATOR_SCHEMA, REFLECTOR_SCHEMA
 from aceslm.ace.roles.wording import DEFAULT_CASE, WORKED_CASES, WorkedCase
 from aceslm.core.digests import digest
-from aceslm.core.records import Message, Sample
+from aceslm.core.prompts import Message
+from aceslm.core.values import Sample
 from aceslm.tasks import ANSWER_TYPES, permutation
 from aceslm.tasks.base import gold_spans
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.core.errors import DataError, UsageError, nearest
-from aceslm.core.records import ANSWER_TYPES, Sample
+from aceslm.core.values import ANSWER_TYPES, Sample
 from aceslm.data.importers import ai4i, columns, formula, medqa, nab, tatqa
 from aceslm.data.importers.base import Columns, Found, ImportOptions, ImportReport, Raw
 from aceslm.data.importers.output import write_task

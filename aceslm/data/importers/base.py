@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.core.errors import DataError
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 
 Raw = dict[str, Any]  # a record in the task format, not yet validated
 

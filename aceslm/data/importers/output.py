@@ -10,7 +10,7 @@ from typing import Any
 
 from aceslm.core.errors import UsageError
 from aceslm.core.files import replacing
-from aceslm.core.records import Sample
+from aceslm.core.values import Sample
 from aceslm.data.readers import OPTIONAL_KEYS, REQUIRED_KEYS
 
 SUFFIXES = (".jsonl", ".parquet")

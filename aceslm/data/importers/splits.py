@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from aceslm.core.digests import digest
 from aceslm.core.errors import DataError, UsageError, nearest
-from aceslm.core.records import SPLITS
+from aceslm.core.values import SPLITS
 from aceslm.data.importers.base import Found, ImportOptions
 
 SPLIT_OPTIONS = ("auto", *SPLITS)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from aceslm.core.records import SPLITS, Sample
+from aceslm.core.values import SPLITS, Sample
 from aceslm.data.importers.base import ImportReport
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]

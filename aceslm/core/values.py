@@ -13,6 +13,8 @@ from typing import Any
 from aceslm.core.digests import digest
 
 ANSWER_TYPES = ("choice", "number", "span", "label")
+
+
 SPLITS = ("adapt", "validate", "eval")
 
 
@@ -200,118 +202,3 @@ class Plan:
 
     def task(self, task_digest: str) -> TaskTable:
         return next(task for task in self.tasks if task.task_digest == task_digest)
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One chat message; `role` is `system`, `user` or `assistant`."""
-
-    role: str
-    content: str
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One request to an engine.
-
-    `request_id` keys the completion and the sampling noise: equal ids give equal noise wherever and with
-    whomever the request is batched. `json_schema` (JSON text), where set, constrains the reply.
-    `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included: for benchmarks.
-    """
-
-    request_id: str
-    messages: tuple[Message, ...]
-    max_new_tokens: int
-    stop: tuple[str, ...] = ()
-    json_schema: str | None = None
-    ignore_eos: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """What an engine returns for one prompt, in any order.
-
-    `finish_reason` is `stop` (end token or stop string), `length`, or `error` (then `error` says why and
-    `text` is empty). Times are milliseconds of this request from its admission (its batch or its slot),
-    queueing excluded. `batch_ms` is the wall time of the batch it was admitted with, where batches exist.
-    `batch_size` is the number of rows active at admission.
-    """
-
-    request_id: str
-    text: str
-    token_ids: tuple[int, ...] = ()
-    finish_reason: str = "stop"
-    error: str | None = None
-    prompt_tokens: int = 0
-    output_tokens: int = 0
-    latency_ms: float = 0.0
-    ttft_ms: float | None = None
-    prefill_ms: float | None = None
-    decode_ms: float | None = None
-    batch_size: int | None = None
-    batch_ms: float | None = None
-    truncated: bool = False
-    min_margin: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One result row: the columns of `results.parquet`, in this order.
-
-    The first thirteen keep the names of the prototype's CSV files. A sample that fails is a row with
-    `error` set and `correct = 0`: it stays in the denominator.
-    """
-
-    model_id: str
-    task_name: str
-    domain: str
-    mode: str
-    sample_id: str
-    gold: str
-    pred: str | None
-    latency_ms: float | None
-    question: str
-    context: str
-    correct: int
-    reflection_latency_ms: float | None
-    reflected: bool | None
-    unit_id: str
-    cell_id: str
-    shard: str
-    seed: int
-    epoch: int
-    split: str | None
-    context_id: str | None
-    quantization: str
-    dtype: str | None
-    device: str | None
-    engine: str | None
-    model_revision: str
-    answer_type: str
-    choices: tuple[str, ...]
-    choice_permutation: tuple[int, ...]
-    scale: str | None
-    predicted_scale: str | None
-    exact_match: float | None
-    f1: float | None
-    score: float | None
-    raw_output: str | None
-    parsed: bool
-    error: str | None
-    prompt_digest: str | None
-    prompt_tokens: int | None
-    output_tokens: int | None
-    finish_reason: str | None
-    truncated: bool | None
-    ttft_ms: float | None
-    prefill_ms: float | None
-    decode_ms: float | None
-    batch_size: int | None
-    batch_ms: float | None
-    min_margin: float | None
-    playbook_version: int | None = None
-    bullets_used: tuple[str, ...] = ()
-    seen: bool | None = None
-    energy_j: float | None = None
-    attempt: str = ""
-    variant: str | None = None
