@@ -25,7 +25,7 @@ from aceslm.ace.playbook.deltas import (
     apply,
 )
 from aceslm.ace.playbook.limits import (
-    Limits,
+    PlaybookLimits,
     dedup,
     enforce_budget,
     maintain,
@@ -229,7 +229,7 @@ def test_after_enforcement_the_playbook_fits_its_budget(changes: list, budget: i
 
 def test_upkeep_obeys_every_limit_and_says_what_went() -> None:
     book = playbook(*LESSONS, b2=(0, 1))
-    kept = maintain(book, Limits(capacity=4, token_budget=24), round_number=3, count_tokens=words)
+    kept = maintain(book, PlaybookLimits(capacity=4, token_budget=24), round_number=3, count_tokens=words)
     assert [one.reason for one in kept.dropped] == ["harmful", "capacity", "budget", "budget"]
     assert words(kept.playbook.render()) <= 24
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from tiny_models import save_tiny_llama
 
 from aceslm.bench.checks import check_determinism
-from aceslm.bench.contenders import LoadOptions, LocalContender, TimedRun, close_all, load_contenders
+from aceslm.bench.contender import TimedRun
+from aceslm.bench.contenders import LoadOptions, LocalContender, close_all, load_contenders
 from aceslm.bench.roofline import decode_bytes_per_step, necessary, prefill_flop
 from aceslm.bench.timing import Repeats, time_workload
 from aceslm.bench.workloads import WORKLOADS, make_workload

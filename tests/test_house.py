@@ -1,80 +1,49 @@
-"""The house rules that a reader relies on: imports point down, one door for each heavy library."""
+"""The house rules that a reader relies on: rooms in order, no circles, one door for each heavy library."""
 
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A module may import from its own floor or a lower one.
-FLOORS: dict[str, int] = {
-    "aceslm.core.errors": 0,
-    "aceslm.core.digests": 0,
-    "aceslm.core.logs": 0,
-    "aceslm.core.values": 0,
-    "aceslm.config.strict_yaml": 0,
-    "aceslm.config.grid": 0,
-    "aceslm.core.ace_config": 0,
-    "aceslm.config.tracking": 0,
-    "aceslm.tasks.quantities": 0,
-    "aceslm.core.paths": 1,
-    "aceslm.models.default_model": 1,
-    "aceslm.core.files": 1,
-    "aceslm.core.parquet": 1,
-    "aceslm.analysis.statistics": 1,
-    "aceslm.run.attempts": 2,
-    "aceslm.data": 2,
-    "aceslm.tasks": 2,
-    "aceslm.engine": 2,
-    "aceslm.models.registry": 2,
-    "aceslm.bench": 3,
-    "aceslm.plan.cells": 3,
-    "aceslm.run.metering": 3,
-    "aceslm.plan.shards": 3,
-    "aceslm.ace": 3,
-    "aceslm.run.parts": 3,
-    "aceslm.analysis.rows": 3,
-    "aceslm.analysis.comparisons": 3,
-    "aceslm.analysis.costs": 3,
-    "aceslm.analysis.scored_before": 3,
-    "aceslm.analysis.preregistration": 3,
-    "aceslm.analysis.summary": 3,
-    "aceslm.tasks.rows": 3,
-    "aceslm.analysis.tables": 3,
-    "aceslm.run.evolution_journal": 3,
-    "aceslm.run.evolution_steps": 4,
-    "aceslm.tracking": 3,
-    "aceslm.tracking.figures": 4,
-    "aceslm.tracking.aggregate": 4,
-    "aceslm.tracking.upload": 4,
-    "aceslm.report": 4,
-    "aceslm.run.evolve": 4,
-    "aceslm.run.answer": 4,
-    "aceslm.analysis.evolved_playbooks": 3,
-    "aceslm.run.shard": 4,
-    "aceslm.results.merge": 4,
-    "aceslm.results.status": 4,
-    "aceslm.results.verify": 4,
-    "launch": 5,
-}
+# From the ground up, a tuple a floor. A room imports only rooms that stand before it.
+FLOORS: tuple[tuple[str, ...], ...] = (
+    ("aceslm.core",),
+    ("aceslm.config", "aceslm.tasks"),
+    ("aceslm.data", "aceslm.models", "aceslm.ace"),
+    ("aceslm.plan", "aceslm.engine"),
+    ("aceslm.run", "aceslm.bench"),
+    ("aceslm.results", "aceslm.analysis"),
+    ("aceslm.report", "aceslm.tracking"),
+    ("aceslm.aggregate",),
+    ("launch.show", "launch.ledger", "launch.slurm", "launch.prepare", "launch.node", "launch.submit"),
+    ("launch.doctor", "launch.verbs", "launch.cli", "launch.__main__"),
+)
+ROOMS = [room for floor in FLOORS for room in floor]
+MOST_FLOORS = 10
+MOST_MODULE_LINES = 300
+MOST_FUNCTION_LINES = 60
+MOST_PARAMETERS = 8
 
 DOORS: dict[str, tuple[str, ...]] = {
-    "torch": ("aceslm.engine", "aceslm.models.registry"),
-    "transformers": ("aceslm.engine", "aceslm.models.registry"),
+    "torch": ("aceslm.engine", "aceslm.models"),
+    "transformers": ("aceslm.engine", "aceslm.models"),
     "accelerate": ("aceslm.engine",),
     "bitsandbytes": ("aceslm.engine",),
-    "huggingface_hub": ("aceslm.engine", "aceslm.models.registry", "aceslm.data.importers.columns"),
-    "pyarrow": ("aceslm.core.parquet", "aceslm.run.parts", "aceslm.results.merge", "aceslm.data"),
+    "huggingface_hub": ("aceslm.engine", "aceslm.models", "aceslm.data.importers"),
+    "pyarrow": ("aceslm.core.parquet", "aceslm.run.parts", "aceslm.results", "aceslm.data"),
     "submitit": ("launch",),
     "wandb": ("aceslm.tracking",),
-    "xgrammar": ("aceslm.engine.grammar.masks",),
-    "rapidfuzz": ("aceslm.ace.playbook.limits",),
+    "xgrammar": ("aceslm.engine.grammar",),
+    "rapidfuzz": ("aceslm.ace.playbook",),
     "zeus": ("aceslm.run.energy_counters",),
     "pynvml": ("aceslm.run.energy_counters",),
     "jinja2": ("aceslm.report",),
@@ -82,16 +51,21 @@ DOORS: dict[str, tuple[str, ...]] = {
 }
 
 
+@cache
 def modules() -> dict[str, Path]:
     files = [*ROOT.glob("aceslm/**/*.py"), *ROOT.glob("launch/**/*.py")]
     names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in files}
     return {name.removesuffix(".__init__"): path for name, path in names.items()}
 
 
-def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = tree.body if top_level_only else ast.walk(tree)
-    for node in nodes:
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Yield every imported module, and every name of a `from` import as if it were one."""
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -99,28 +73,105 @@ def imports(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def floor(name: str) -> int | None:
-    parts = name.split(".")
-    for end in range(len(parts), 0, -1):
-        found = FLOORS.get(".".join(parts[:end]))
-        if found is not None:
-            return found
-    return None
+@cache
+def arrows() -> dict[str, set[str]]:
+    """Return module -> the modules of this project that it imports."""
+    known = modules()
+    found: dict[str, set[str]] = {}
+    for name, path in known.items():
+        targets = {target for target in imports(path) if target in known and target != name}
+        # `from a.b import c` names a.b too, which counts where it gives more than a place for c
+        found[name] = {one for one in targets if not _is_only_a_folder(one, targets, path)}
+    return found
 
 
-def test_every_module_has_a_floor() -> None:
-    homeless = [name for name in modules() if name != "aceslm" and floor(name) is None]
-    assert homeless == []
+def _is_only_a_folder(name: str, targets: set[str], path: Path) -> bool:
+    if modules()[name].name != "__init__.py":
+        return False
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.module == name:
+            if any(f"{name}.{alias.name}" not in targets for alias in node.names):
+                return False
+        elif isinstance(node, ast.Import) and any(alias.name == name for alias in node.names):
+            return False
+    return True
 
 
-def test_imports_point_down_only() -> None:
+def room(name: str) -> str | None:
+    return next((one for one in ROOMS if name == one or name.startswith(f"{one}.")), None)
+
+
+def circles(graph: dict[str, set[str]]) -> list[list[str]]:
+    """Return the strongly connected components of more than one node (Tarjan 1972)."""
+    index: dict[str, int] = {}
+    low: dict[str, int] = {}
+    stack: list[str] = []
+    found: list[list[str]] = []
+
+    def visit(node: str) -> None:
+        index[node] = low[node] = len(index)
+        stack.append(node)
+        for other in sorted(graph.get(node, ())):
+            if other not in index:
+                visit(other)
+                low[node] = min(low[node], low[other])
+            elif other in stack:
+                low[node] = min(low[node], index[other])
+        if low[node] == index[node]:
+            circle = stack[stack.index(node) :]
+            del stack[stack.index(node) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for node in sorted(graph):
+        if node not in index:
+            visit(node)
+    return found
+
+
+def test_every_module_stands_in_a_room_and_every_room_exists() -> None:
+    assert [name for name in modules() if name not in {"aceslm", "launch"} and room(name) is None] == []
+    assert [one for one in ROOMS if one not in modules()] == []
+    assert len(FLOORS) <= MOST_FLOORS
+
+
+def test_a_room_imports_rooms_below_it() -> None:
     upward = [
         f"{name} imports {target}"
-        for name, path in modules().items()
-        for target in imports(path)
-        if (floor(target) or 0) > (floor(name) or 0)
+        for name, targets in arrows().items()
+        for target in targets
+        if (mine := room(name)) and (other := room(target)) and ROOMS.index(other) > ROOMS.index(mine)
     ]
     assert upward == []
+
+
+def test_no_circle_of_files() -> None:
+    assert circles(arrows()) == []
+
+
+def test_no_circle_of_rooms() -> None:
+    between: dict[str, set[str]] = {}
+    for name, targets in arrows().items():
+        for target in targets:
+            mine, other = room(name), room(target)
+            if mine and other and mine != other:
+                between.setdefault(mine, set()).add(other)
+    assert circles(between) == []
+
+
+def test_a_circle_would_be_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_the_readme_lists_the_rooms_that_there_are() -> None:
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\s*((?:aceslm|launch)/[a-z_]+)/\s", page, re.MULTILINE))
+    folders = {
+        str(path.parent.relative_to(ROOT))
+        for top in ("aceslm", "launch")
+        for path in (ROOT / top).glob("*/__init__.py")
+    }
+    assert listed == folders
 
 
 @pytest.mark.parametrize("library", DOORS)
@@ -158,17 +209,57 @@ def test_a_login_node_command_never_imports_torch(verb: list[str]) -> None:
 
 def test_no_module_is_crowded() -> None:
     crowded = {
-        name: lines for name, path in modules().items() if (lines := path.read_text().count("\n")) > 320
+        name: lines
+        for name, path in modules().items()
+        if (lines := path.read_text(encoding="utf-8").count("\n")) > MOST_MODULE_LINES
     }
     assert crowded == {}
 
 
-def test_no_function_is_long() -> None:
-    long = {}
+def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
     for name, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                size = (node.end_lineno or 0) - node.body[0].lineno + 1
-                if size > 60:
-                    long[f"{name}.{node.name}"] = size
+                yield f"{name}.{node.name}", node
+
+
+def test_no_function_is_long() -> None:
+    long = {
+        name: size
+        for name, node in functions()
+        if (size := (node.end_lineno or 0) - node.body[0].lineno + 1) > MOST_FUNCTION_LINES
+    }
     assert long == {}
+
+
+# What a library dictates: the attention interface of transformers.
+_DICTATED = {"aceslm.engine.attention.interface._attention"}
+
+
+def test_no_function_but_a_verb_takes_many_parameters() -> None:
+    many = {
+        name: count
+        for name, node in functions()
+        if name not in _DICTATED and not _is_verb(name)
+        if (count := len(_parameters(node))) > MOST_PARAMETERS
+    }
+    assert many == {}
+
+
+def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[str]:
+    taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+    return [one.arg for one in taken if one.arg not in {"self", "cls"}]
+
+
+def _is_verb(name: str) -> bool:
+    """Whether a function is a verb: its parameters are the options of the command."""
+    return name.startswith("launch.verbs.") and not name.rpartition(".")[2].startswith("_")
+
+
+def test_no_two_classes_share_a_name() -> None:
+    homes: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in tree_of(path).body:
+            if isinstance(node, ast.ClassDef):
+                homes.setdefault(node.name.lstrip("_"), []).append(name)
+    assert {name: where for name, where in homes.items() if len(where) > 1} == {}

@@ -23,7 +23,7 @@ from aceslm.core.errors import RunError
 from aceslm.core.paths import RunPaths
 from aceslm.report import write_report
 from aceslm.report.blocks import BLOCK_CHARS, TextStore, Words, as_json, packed, script_json
-from aceslm.report.prompts import Parts, put_back, take_out
+from aceslm.report.prompts import PromptParts, put_back, take_out
 from aceslm.report.samples import choose_rows
 from aceslm.report.svg import Axis, Mark, Row, axis_over, rows_chart
 
@@ -197,13 +197,13 @@ def test_texts_are_stored_once_and_prompts_as_skeletons(tmp_path: Path) -> None:
 def test_a_prompt_comes_back_from_its_skeleton(
     context: str, question: str, choices: list[str], playbook: str
 ) -> None:
-    parts = Parts(context, question, tuple(choices), playbook)
+    parts = PromptParts(context, question, tuple(choices), playbook)
     for text in (f"{playbook}\n{context}\n{question}\n" + "\n".join(choices), context, ""):
         assert put_back(take_out(text, parts), parts) == text
 
 
 def test_a_prompt_whose_parts_imitate_the_marks_is_kept_whole() -> None:
-    parts = Parts("", "why", ("xx", "\ue010a"))
+    parts = PromptParts("", "why", ("xx", "\ue010a"))
     assert put_back(take_out("why xxa", parts), parts) == "why xxa"
 
 

@@ -18,7 +18,7 @@ from aceslm.ace.gate import Trial
 from aceslm.ace.leakage import GoldIndex, leak_refusal
 from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, Playbook
 from aceslm.ace.playbook.deltas import Delta, Refuse, allow, apply, first_refusal
-from aceslm.ace.playbook.limits import Limits, maintain
+from aceslm.ace.playbook.limits import PlaybookLimits, maintain
 from aceslm.ace.roles.messages import LESSONS_PER_CURATION, curator_messages, echo_refusal
 from aceslm.ace.roles.parsing import parse_curation
 from aceslm.ace.roles.schemas import CURATOR_JSON, CURATOR_MAX_NEW_TOKENS
@@ -79,7 +79,7 @@ def curated(
 def kept_small(evolution: Evolution, playbook: Playbook) -> Playbook:
     """Return the playbook within its limits: dedup, pruning, capacity, token budget."""
     ace = evolution.ace
-    limits = Limits(
+    limits = PlaybookLimits(
         dedup_similarity=ace.dedup_similarity,
         unused_rounds=ace.prune_unused_rounds,
         capacity=ace.capacity,

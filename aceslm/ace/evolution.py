@@ -75,7 +75,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class StepOutcome:
     """What one step gives. `role_s`: wall seconds of each role's batches; `trial`: what was validated."""
 
     playbook: Playbook

@@ -23,7 +23,7 @@ from aceslm.ace.evolution import (
     Call,
     Evolution,
     Lesson,
-    Played,
+    StepOutcome,
     call_of,
 )
 from aceslm.ace.generator import answer, answer_read
@@ -73,7 +73,7 @@ def play_round(
     *,
     curate: bool,
     scored: Iterable[Sample],
-) -> Played:
+) -> StepOutcome:
     """Play one round with `playbook` and return the next version with all that led to it.
 
     Args:
@@ -98,11 +98,11 @@ def play_round(
     lessons = (*pending, *(Lesson(a.unit.unit_id, a.reflection.lesson) for a in answers if a.reflection))
     if not curate:
         kept = kept_small(evolution, grown)
-        return Played(kept.advanced(), role_s, answers, lessons, tuple(calls))
+        return StepOutcome(kept.advanced(), role_s, answers, lessons, tuple(calls))
     known = (*scored, *(sample for _, sample in work)) if labels else ()
     made = curated(evolution, grown, lessons, work[0][0].epoch, GoldIndex.of(known), role_s)
     calls += made.calls
-    return Played(made.playbook.advanced(), role_s, answers, (), tuple(calls), made.trial)
+    return StepOutcome(made.playbook.advanced(), role_s, answers, (), tuple(calls), made.trial)
 
 
 def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Answer]) -> Playbook:

@@ -28,17 +28,17 @@ SELECT_SHARE = 110 / 180  # select 110, gate 70: as TAT-QA's validation question
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class ValidationHalves:
     """The `validate` split, divided by context where candidates and the gate both ask it."""
 
     select: tuple[Sample, ...]
     gate: tuple[Sample, ...]
 
 
-def divided(samples: Sequence[Sample], ace: AceConfig) -> Parts:
+def divided(samples: Sequence[Sample], ace: AceConfig) -> ValidationHalves:
     """Return which samples candidates and which the gate may ask; the division is the same for every seed."""
     if not (ace.gate and ace.candidates > 1):
-        return Parts(tuple(samples), tuple(samples))
+        return ValidationHalves(tuple(samples), tuple(samples))
     contexts: dict[str, list[Sample]] = {}
     for sample in samples:
         contexts.setdefault(sample.context_id or sample.sample_id, []).append(sample)
@@ -50,7 +50,9 @@ def divided(samples: Sequence[Sample], ace: AceConfig) -> Parts:
         chosen.add(name)
         count += len(contexts[name])
     select = tuple(one for one in samples if (one.context_id or one.sample_id) in chosen)
-    return Parts(select, tuple(one for one in samples if (one.context_id or one.sample_id) not in chosen))
+    return ValidationHalves(
+        select, tuple(one for one in samples if (one.context_id or one.sample_id) not in chosen)
+    )
 
 
 def check_divisible(ace: AceConfig, task_name: str, contexts: Collection[str]) -> None:

@@ -5,7 +5,7 @@
 
 A comparison that was chosen after the results were seen says little. A declared one is judged alone, without
 a correction; all others of the table remain exploratory and share Holm's. The declaration also counts which
-of its samples earlier runs of the same results folder have scored (`aceslm.analysis.scored_before`): a claim wants questions
+of its samples earlier runs of the same results folder have scored (`scored_before`): a claim wants questions
 that no choice was tuned on (Nosek et al. 2018, "The preregistration revolution").
 """
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aceslm.bench.contenders import Contender, TimedRun
+from aceslm.bench.contender import Contender, TimedRun
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import GenerationSettings
 

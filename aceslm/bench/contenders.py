@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from aceslm.core.engine import Engine, EngineInfo, never
+from aceslm.bench.contender import Contender, TimedRun
+from aceslm.core.engine import Engine, never
 from aceslm.core.errors import UsageError, WorkError, nearest
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import GenerationSettings, ModelSpec
@@ -22,17 +22,12 @@ from aceslm.engine import ENGINES, load_engine
 
 # transformers drives these: slow on long prefixes, so that they may be given fewer repeats and samples
 BASELINES = ("generate", "generate_loop", "continuous")
+
+
 VLLM = ("vllm", "vllm_warm")
+
+
 CONTENDERS = (*(name for name in ENGINES if name != "auto"), "generate_loop", "continuous", *VLLM)
-
-
-@dataclass(frozen=True, slots=True)
-class TimedRun:
-    """One pass over prompts: `answers` are token ids by request id (words where an engine has no ids)."""
-
-    wall_s: float
-    answers: Mapping[str, tuple[int, ...] | str]
-    output_tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +39,6 @@ class LoadOptions:
     device: str = "auto"
     batch_size: int | None = None
     vllm_python: Path | None = None
-
-
-class Contender(Protocol):
-    """Something that answers prompts and is timed.
-
-    `keeps_prefix`: it is timed with what it cached of the very same prompts. `samples`: it can answer with
-    a temperature.
-    """
-
-    keeps_prefix: bool
-    samples: bool
-    info: EngineInfo
-
-    def run(self, prompts: Sequence[Prompt], settings: GenerationSettings) -> TimedRun:
-        """Answer all prompts; the wall time is from the call to the last token.
-
-        Raises:
-            WorkError: a prompt was not answered.
-        """
-
-    def close(self) -> None:
-        """Free memory and processes."""
 
 
 class LocalContender:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 
-from aceslm.bench.contenders import Contender
+from aceslm.bench.contender import Contender
 from aceslm.bench.workloads import CountTokens, make_workload
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import GenerationSettings

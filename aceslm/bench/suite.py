@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aceslm.bench.checks import Determinism, check_determinism
-from aceslm.bench.contenders import VLLM, Contender, LoadOptions, check_names, close_all, load_contenders
+from aceslm.bench.contender import Contender
+from aceslm.bench.contenders import VLLM, LoadOptions, check_names, close_all, load_contenders
 from aceslm.bench.roofline import Encode, Roofline, probe
 from aceslm.bench.timing import Repeats, Report, WorkloadTiming, time_workload
 from aceslm.bench.workloads import QUICK_SCALE, CountTokens, make_workload

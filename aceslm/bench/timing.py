@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm.bench.checks import GREEDY, equal_answers
-from aceslm.bench.contenders import BASELINES, Contender, TimedRun
+from aceslm.bench.contender import Contender, TimedRun
+from aceslm.bench.contenders import BASELINES
 from aceslm.bench.roofline import Encode, necessary
 from aceslm.bench.workloads import QUICK_SCALE, CountTokens, make_workload, spread
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from aceslm.bench.contenders import TimedRun
+from aceslm.bench.contender import TimedRun
 from aceslm.core.digests import digest
 from aceslm.core.engine import EngineInfo
 from aceslm.core.errors import WorkError

@@ -38,10 +38,10 @@ class ClusterProfile(Strict):
     max_submitted: int | None = Field(default=None, ge=1)
     max_requeues: int = Field(default=20, ge=0)
     signal_delay_s: int = Field(default=90, ge=1)
-    sbatch: dict[str, str | int | bool] = {}
+    sbatch: dict[str, str | int | bool] = Field(default_factory=dict)
     srun_args: tuple[str, ...] = ()
     setup: tuple[str, ...] = ()
-    environment: dict[str, str] = {}
+    environment: dict[str, str] = Field(default_factory=dict)
     python: str | None = None
     wckey: str | None = None
 

@@ -55,7 +55,7 @@ class Variant(Strict):
 
     label: str = Field(default="", pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$|^$")
     seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
-    ace: dict[str, Any] = {}
+    ace: dict[str, Any] = Field(default_factory=dict)
 
     def settings(self, base: AceConfig) -> AceConfig:
         """Return the grid's `ace:` with this variant's keys."""

@@ -34,7 +34,7 @@ class ModelEntry(Strict):
     revision: str | None = None
     dtype: Dtype = "auto"
     context_window: int | None = Field(default=None, ge=1)
-    chat_template_args: dict[str, Any] = {}
+    chat_template_args: dict[str, Any] = Field(default_factory=dict)
     gated: bool = False
     trust_remote_code: bool = False
     allow_bin: bool = False
@@ -60,7 +60,7 @@ class LockedModel(Strict):
 
     id: str
     revision: str
-    files: dict[str, str] = {}
+    files: dict[str, str] = Field(default_factory=dict)
     date: str
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 
-from aceslm.engine.attention.decode import DecodePlan, Grid, Run
+from aceslm.engine.attention.decode import DecodePlan, SlotGrid, SlotRun
 from aceslm.engine.attention.kv_cache import KVStore, SlotCache, StepPlaces, rounded
 from aceslm.engine.attention.partial import PieceKernels
 from aceslm.engine.attention.plan import Block, Read
-from aceslm.engine.attention.prefill import Earlier, PrefillPlan, Span, Write
+from aceslm.engine.attention.prefill import Earlier, PackedSpan, PrefillPlan, Write
 from aceslm.engine.scheduler import Chunk, pack_passes
 
 # On the CPU fewer rows than this take another path through matrix products: in fp32 the last bits differ.
@@ -70,7 +70,7 @@ class PackedModel:
         return torch.cat(found)
 
     def decode(self, rows: Sequence[DecodeRow], cache: SlotCache) -> torch.Tensor:
-        """Run one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
+        """SlotRun one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
         wanted = sum(len(row.tokens) for row in rows)
         padded = [*rows, *[_DUMMY] * (min(self.min_rows, cache.slots) - len(rows))]
         slots = [slot for slot, row in enumerate(padded) for _ in row.tokens]
@@ -92,7 +92,7 @@ class PackedModel:
         )
         return self._forward(numbers[0], plan, None)[:wanted]
 
-    def _grid(self, rows: Sequence[DecodeRow], width: int) -> Grid:
+    def _grid(self, rows: Sequence[DecodeRow], width: int) -> SlotGrid:
         cells: list[list[int]] = []
         of_token: list[int] = []
         first = 0
@@ -101,7 +101,7 @@ class PackedModel:
             cells.append([first + min(n, count - 1) for n in range(width)])
             of_token.extend(number * width + n for n in range(count))
             first += count
-        return Grid(torch.tensor(cells, device=self._device), torch.tensor(of_token, device=self._device))
+        return SlotGrid(torch.tensor(cells, device=self._device), torch.tensor(of_token, device=self._device))
 
     def _decode_reads(self, rows: Sequence[DecodeRow], padded: Sequence[DecodeRow]) -> list[Read]:
         """Return for each block the tokens of the rows below it; None where that is all of them."""
@@ -123,7 +123,7 @@ class PackedModel:
         tokens: list[int] = []
         positions: list[int] = []
         writes: list[Write] = []
-        spans: list[Span] = []
+        spans: list[PackedSpan] = []
         ends: list[int] = []
         for chunk in chunks:
             fill = fills[chunk.item]
@@ -131,11 +131,11 @@ class PackedModel:
             tokens.extend(fill.tokens[chunk.start : chunk.stop])
             positions.extend(range(fill.start + chunk.start, fill.start + chunk.stop))
             earlier = Earlier(fill.target, fill.slot, chunk.start) if chunk.start else None
-            spans.append(Span(first, len(tokens), earlier))
+            spans.append(PackedSpan(first, len(tokens), earlier))
             writes.append(Write(fill.target, fill.slot, chunk.start, first, len(tokens)))
             ends.append(len(tokens) - 1)
         if (missing := self.min_rows - len(tokens)) > 0:
-            spans.append(Span(len(tokens), self.min_rows))
+            spans.append(PackedSpan(len(tokens), self.min_rows))
             positions.extend([0] * missing)
             tokens.extend([tokens[-1]] * missing)
         plan = PrefillPlan(
@@ -165,20 +165,20 @@ class PackedModel:
         return logits
 
 
-def _runs(lengths: Sequence[int], most: int) -> list[Run]:
+def _runs(lengths: Sequence[int], most: int) -> list[SlotRun]:
     """Cut the slots into a few runs of neighbours, so that short rows do not attend to long rows' places."""
     size = max(MIN_RUN, -(-len(lengths) // MAX_RUNS))
-    runs: list[Run] = []
+    runs: list[SlotRun] = []
     for start in range(0, len(lengths), size):
         longest = min(most, rounded(max(lengths[start : start + size])))
         if runs and runs[-1].longest == longest:
-            runs[-1] = Run(runs[-1].start, min(start + size, len(lengths)), longest)
+            runs[-1] = SlotRun(runs[-1].start, min(start + size, len(lengths)), longest)
         else:
-            runs.append(Run(start, min(start + size, len(lengths)), longest))
+            runs.append(SlotRun(start, min(start + size, len(lengths)), longest))
     return runs
 
 
-def _reads(spans: Sequence[tuple[tuple[Block, ...], Span]]) -> list[Read]:
+def _reads(spans: Sequence[tuple[tuple[Block, ...], PackedSpan]]) -> list[Read]:
     """Return one read for each run of neighbouring spans below the same block."""
     reads: list[Read] = []
     runs: dict[int, tuple[Block, int, int]] = {}

@@ -22,7 +22,7 @@ from aceslm.engine.scheduler import AdmissionQueue, SlotShape, slot_shape, users
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BatchLimits:
     """Own tokens that fit in memory at once, and rows at once."""
 
     budget_tokens: int
@@ -52,7 +52,7 @@ class Flight:
         tree: PrefixTree,
         settings: GenerationSettings,
         grammars: Grammars | None,
-        limits: Limits,
+        limits: BatchLimits,
     ) -> None:
         self._packed = packed
         self._loaded = loaded
@@ -100,7 +100,7 @@ class Flight:
         admitted = self._queue.take(slots - in_flight, in_flight)
         return self._admit(admitted) if admitted else self._decode()
 
-    def start_again(self, limits: Limits) -> list[Completion]:
+    def start_again(self, limits: BatchLimits) -> list[Completion]:
         """Drop all memory and put the rows back: they get the same answers. A row that was alone fails."""
         rows = [row for row in self._rows if row is not None]
         self._rows = []

@@ -33,7 +33,7 @@ from aceslm.engine.model_engine import ModelEngine
 from aceslm.engine.model_runner import PackedModel
 from aceslm.engine.prefix_tree import MIN_SAVED_TOKENS, prefix_tree
 from aceslm.engine.requests import Request
-from aceslm.engine.running_batch import Flight, Limits
+from aceslm.engine.running_batch import BatchLimits, Flight
 from aceslm.engine.self_check import head_dim, prove
 
 log = logging.getLogger(__name__)
@@ -156,11 +156,11 @@ class SharedPrefixEngine(ModelEngine):
         finally:
             self._loaded.model.set_attn_implementation(ATTENTION_NAME)
 
-    def _limits(self) -> Limits:
+    def _limits(self) -> BatchLimits:
         device = self._loaded.device.type
         share = int(free_memory_bytes(self._loaded.device) * CACHE_SHARE)
         bytes_ = min(share, MAX_CACHE_BYTES.get(device, share))
-        return Limits(
+        return BatchLimits(
             budget_tokens=max(1, int(bytes_ * self._fraction) // max(1, self._token_bytes)),
             max_slots=max(1, int((self._batch_size or MAX_SLOTS.get(device, 64)) * self._fraction)),
         )

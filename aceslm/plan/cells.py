@@ -66,7 +66,7 @@ class Givens:
 
 
 @dataclass(frozen=True, slots=True)
-class _Point:
+class _GridPoint:
     """What a cell shares with those beside it in the grid."""
 
     grid: GridConfig
@@ -132,7 +132,7 @@ def _cells_of(
         with_playbook = mode in PLAYBOOK_MODES
         for variant in grid.variants if with_playbook and grid.variants else (Variant(),):
             for seed in _seeds(grid, variant, with_playbook):
-                point = _Point(grid, model, quantization, seed, variant, givens)
+                point = _GridPoint(grid, model, quantization, seed, variant, givens)
                 if not with_playbook:
                     yield _cell(point, task.scored, mode)
                 elif mode == "ace":
@@ -147,7 +147,7 @@ def _seeds(grid: GridConfig, variant: Variant, with_playbook: bool) -> tuple[int
     return grid.seeds if grid.generation.temperature > 0 else grid.seeds[:1]
 
 
-def _carriers(point: _Point, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
+def _carriers(point: _GridPoint, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
     """Yield a cell whose prompts carry a finished playbook, after the adaptations that it needs."""
     adaptation = donor = None
     given = point.givens.playbooks[point.ace.frozen_playbook] if point.ace.frozen_playbook else ""
@@ -172,7 +172,7 @@ def _carriers(point: _Point, task: GridTask, mode: str, tasks: Sequence[GridTask
     yield _cell(point, task.scored, mode, {"playbook": identity}, **carried)
 
 
-def _adaptation(point: _Point, task: GridTask, table: TaskTable | None, mode: str) -> Cell:
+def _adaptation(point: _GridPoint, task: GridTask, table: TaskTable | None, mode: str) -> Cell:
     if table is None:
         raise ConfigError(
             f"mode '{mode}' evolves a playbook on the 'adapt' split, and task '{task.name}' has none: give "
@@ -181,7 +181,7 @@ def _adaptation(point: _Point, task: GridTask, table: TaskTable | None, mode: st
     return _evolving(point, table, task)
 
 
-def _donor(point: _Point, task: GridTask, tasks: Sequence[GridTask]) -> GridTask:
+def _donor(point: _GridPoint, task: GridTask, tasks: Sequence[GridTask]) -> GridTask:
     """Return the task whose playbook stands in: `ace.shuffled_from`, else the next one of the grid."""
     wanted = point.ace.shuffled_from
     if wanted is not None:
@@ -199,7 +199,7 @@ def _donor(point: _Point, task: GridTask, tasks: Sequence[GridTask]) -> GridTask
     return others[0]
 
 
-def _evolving(point: _Point, table: TaskTable, task: GridTask) -> Cell:
+def _evolving(point: _GridPoint, table: TaskTable, task: GridTask) -> Cell:
     """Return the cell that evolves a playbook over the samples of `table`."""
     ace = point.ace
     measured = ace.gate or ace.candidates > 1
@@ -246,7 +246,7 @@ def _contexts(table: TaskTable, limit: int | None) -> set[str]:
 
 
 def _cell(
-    point: _Point, table: TaskTable, mode: str, more: Mapping[str, Any] | None = None, **fields: Any
+    point: _GridPoint, table: TaskTable, mode: str, more: Mapping[str, Any] | None = None, **fields: Any
 ) -> Cell:
     grid, model = point.grid, point.model
     generation = grid.generation.settings()
@@ -288,7 +288,7 @@ def _cell(
     )
 
 
-def _slug(point: _Point, table: TaskTable, mode: str, variant: str) -> str:
+def _slug(point: _GridPoint, table: TaskTable, mode: str, variant: str) -> str:
     stage = ["adapt"] if table.split == "adapt" else []
     parts = [point.model.name.rstrip("/").rsplit("/", 1)[-1], point.quantization, table.task_name, mode]
     parts += [*stage, variant, f"s{point.seed}"]

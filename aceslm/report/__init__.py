@@ -33,7 +33,7 @@ from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
 from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
 from aceslm.report.plots import draw_all
-from aceslm.report.samples import SEED, Browser, Choice, build_browser, choose_rows
+from aceslm.report.samples import SEED, Browser, RowChoice, build_browser, choose_rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,7 +133,7 @@ def _page_facts(
     }
 
 
-def _page(facts: Mapping[str, Any], choice: Choice, browser: Browser, books: Sequence[Book]) -> str:
+def _page(facts: Mapping[str, Any], choice: RowChoice, browser: Browser, books: Sequence[Book]) -> str:
     texts = {"rows": as_json(browser.rows)}
     texts |= {f"book-{number}": as_json(book.data()) for number, book in enumerate(books)}
     for name, store in browser.stores().items():

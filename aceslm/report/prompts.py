@@ -1,6 +1,6 @@
 """A prompt as its skeleton: what is left when the texts that the page has anyway are taken out.
 
-    parts = Parts(context="...", question="...", choices=("a", "b"), playbook="...")
+    parts = PromptParts(context="...", question="...", choices=("a", "b"), playbook="...")
     skeleton = take_out(text, parts)
     put_back(skeleton, parts) == text
 
@@ -20,7 +20,7 @@ _MARKS = re.compile("[\ue000-\ue07f]")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class PromptParts:
     """Texts that a prompt is made of and that the page holds elsewhere; `choices` in published order."""
 
     context: str
@@ -29,7 +29,7 @@ class Parts:
     playbook: str = ""
 
 
-def take_out(text: str, parts: Parts) -> str:
+def take_out(text: str, parts: PromptParts) -> str:
     """Return the skeleton of a prompt, or `WHOLE` and the prompt itself."""
     if _MARKS.search(text):
         return WHOLE + text
@@ -45,7 +45,7 @@ def take_out(text: str, parts: Parts) -> str:
     return skeleton if put_back(skeleton, parts) == text else WHOLE + text
 
 
-def put_back(skeleton: str, parts: Parts) -> str:
+def put_back(skeleton: str, parts: PromptParts) -> str:
     """Return the prompt that `take_out` was given (the page does the same)."""
     if skeleton.startswith(WHOLE):
         return skeleton[1:]

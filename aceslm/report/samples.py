@@ -18,7 +18,7 @@ from typing import Any
 from aceslm.core.parquet import iter_rows
 from aceslm.core.paths import RunPaths
 from aceslm.report.blocks import TextStore
-from aceslm.report.prompts import Parts, take_out
+from aceslm.report.prompts import PromptParts, take_out
 
 SEED = 0
 CORRECT, PARSED, ERROR, SEEN, ADAPT, FAILED = 1, 2, 4, 8, 16, 32  # bits of a row's flags; page.js knows them
@@ -36,7 +36,7 @@ FindPlaybook = Callable[[str, int | None, str], str]  # cell id, version, prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RowChoice:
     """Which rows the page shows. `keys` None: all of them."""
 
     total: int
@@ -63,7 +63,7 @@ class Browser:
         return {name: getattr(self, name) for name in names}
 
 
-def choose_rows(paths: RunPaths, max_rows: int) -> Choice:
+def choose_rows(paths: RunPaths, max_rows: int) -> RowChoice:
     """Choose the samples to show; all of their rows come along, at least one sample's."""
     rank: dict[SampleKey, int] = {}
     size: dict[SampleKey, int] = {}
@@ -73,7 +73,7 @@ def choose_rows(paths: RunPaths, max_rows: int) -> Choice:
         rank[key] = min(rank.get(key, 2), _rank(row["error"]))
     total = sum(size.values())
     if total <= max_rows:
-        return Choice(total, total)
+        return RowChoice(total, total)
     order = sorted(size)
     random.Random(SEED).shuffle(order)  # noqa: S311 - not for secrets
     keys: set[SampleKey] = set()
@@ -83,10 +83,10 @@ def choose_rows(paths: RunPaths, max_rows: int) -> Choice:
             break
         keys.add(key)
         shown += size[key]
-    return Choice(total, shown, frozenset(keys))
+    return RowChoice(total, shown, frozenset(keys))
 
 
-def build_browser(paths: RunPaths, choice: Choice, find_playbook: FindPlaybook) -> Browser:
+def build_browser(paths: RunPaths, choice: RowChoice, find_playbook: FindPlaybook) -> Browser:
     """Read the chosen rows of `results.parquet` and their prompts."""
     browser = Browser()
     prompts = _Prompts(paths)
@@ -107,7 +107,7 @@ def build_browser(paths: RunPaths, choice: Choice, find_playbook: FindPlaybook) 
     return browser
 
 
-def _chosen(paths: RunPaths, choice: Choice) -> Iterator[dict[str, Any]]:
+def _chosen(paths: RunPaths, choice: RowChoice) -> Iterator[dict[str, Any]]:
     for row in iter_rows(paths.results, _COLUMNS):
         if choice.keys is None or (row["task_name"], row["sample_id"]) in choice.keys:
             yield row
@@ -145,7 +145,7 @@ def _add_output(
     if prompt is not None:
         text = find_playbook(row["cell_id"], row["playbook_version"], prompt)
         playbook = browser.playbooks.add(text) if text else None
-        parts = Parts(row["context"], row["question"], tuple(row["choices"]), text)
+        parts = PromptParts(row["context"], row["question"], tuple(row["choices"]), text)
         skeleton = browser.skeletons.add(take_out(prompt, parts))
     pred, raw = row["pred"], row["raw_output"]
     figures = [row["latency_ms"] and round(row["latency_ms"]), row["prompt_tokens"], row["output_tokens"]]

@@ -126,8 +126,8 @@ def rows_chart(title: str, rows: Sequence[Row], axis: Axis) -> str:
 def xy_chart(title: str, series: Sequence[Series], x: Axis, y: Axis) -> str:
     """Return a plot of points over two axes."""
     bottom = _TOP + _HEIGHT
-    across = _Span(x, _LEFT, WIDTH - _RIGHT)
-    up = _Span(y, bottom, _TOP)
+    across = _Extent(x, _LEFT, WIDTH - _RIGHT)
+    up = _Extent(y, bottom, _TOP)
     body = [_vertical(across(tick), _TOP, bottom, format_tick(tick)) for tick in x.ticks()]
     for tick in y.ticks():
         body.append(_line("grid", (_LEFT, WIDTH - _RIGHT), (up(tick), up(tick))))
@@ -151,7 +151,7 @@ def format_tick(value: float) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Span:
+class _Extent:
     """An axis laid over pixels."""
 
     axis: Axis
@@ -167,8 +167,8 @@ class _Span:
         return (self.start + self.stop) / 2
 
 
-def _x_in_rows(axis: Axis) -> _Span:
-    return _Span(axis, _GUTTER, WIDTH - _RIGHT)
+def _x_in_rows(axis: Axis) -> _Extent:
+    return _Extent(axis, _GUTTER, WIDTH - _RIGHT)
 
 
 def _linear_ticks(low: float, high: float, *, whole: bool) -> list[float]:
@@ -182,7 +182,7 @@ def _linear_ticks(low: float, high: float, *, whole: bool) -> list[float]:
     return [round((first + n) * step, 10) for n in range(count) if (first + n) * step <= high + step * 1e-9]
 
 
-def _mark(mark: Mark, x: _Span, y: float) -> Iterator[str]:
+def _mark(mark: Mark, x: _Extent, y: float) -> Iterator[str]:
     yield f'<g class="c{mark.series}"><title>{escape(mark.text)}</title>'
     if mark.bar:
         yield _box("bar", (x.start, x(mark.value)), y, height=14)
@@ -195,7 +195,7 @@ def _mark(mark: Mark, x: _Span, y: float) -> Iterator[str]:
     yield "</g>"
 
 
-def _series(series: Series, across: _Span, up: _Span) -> Iterator[str]:
+def _series(series: Series, across: _Extent, up: _Extent) -> Iterator[str]:
     yield f'<g class="c{series.series}">'
     if series.joined and len(series.points) > 1:
         path = " ".join(f"{across(point.x):.1f},{up(point.y):.1f}" for point in series.points)

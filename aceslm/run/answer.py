@@ -29,7 +29,7 @@ from aceslm.tasks.rows import Work, prompt_for
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class CarriedSources:
     """The finished playbooks that a cell's own is made of."""
 
     adapted: Playbook
@@ -45,7 +45,7 @@ class Asked:
     retrieved: tuple[str, ...] = ()
 
 
-def find_sources(paths: RunPaths, plan: Plan, cell: Cell) -> Sources | None:
+def find_sources(paths: RunPaths, plan: Plan, cell: Cell) -> CarriedSources | None:
     """Return the finished playbooks that a cell carries; None for a mode that carries none.
 
     Raises:
@@ -56,11 +56,11 @@ def find_sources(paths: RunPaths, plan: Plan, cell: Cell) -> Sources | None:
         return None
     donor = _final(paths, plan, cell.donor) if cell.donor else None
     if cell.adaptation:
-        return Sources(_final(paths, plan, cell.adaptation, cell.adaptation_epoch), donor)
-    return Sources(codec.load(paths.initial_playbook(cell.initial_playbook)), donor)
+        return CarriedSources(_final(paths, plan, cell.adaptation, cell.adaptation_epoch), donor)
+    return CarriedSources(codec.load(paths.initial_playbook(cell.initial_playbook)), donor)
 
 
-def carry(cell: Cell, sources: Sources | None, count_tokens: Callable[[str], int]) -> Playbook | None:
+def carry(cell: Cell, sources: CarriedSources | None, count_tokens: Callable[[str], int]) -> Playbook | None:
     """Return the playbook that stands in a cell's prompts; None for a mode that carries none."""
     if sources is None:
         return None

@@ -4,7 +4,7 @@
     complete = answer_by_rounds(work, engine_for_role, attempt, stop)
 
 A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
-written first, `state.json` last (`aceslm.run.evolution_journal`). What that does not name is thrown away and computed
+written first, `state.json` last (`evolution_journal`). What that does not name is thrown away and computed
 again. Samples are answered before their gold answers may reach the Reflector; from the second epoch on they
 are `seen`. One worker plays all steps in one shard. Of several each evolves from the playbook that the epoch
 began with, in a folder of its own; a merge shard ends the epoch: its steps are the merge, the gate and, at
@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
 
-from aceslm.ace.evolution import GENERATOR, ROLES, Answer, Evolution, Played, Stopped
+from aceslm.ace.evolution import GENERATOR, ROLES, Answer, Evolution, StepOutcome, Stopped
 from aceslm.ace.gate import GateLedger
 from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook.bullets import Playbook
@@ -188,7 +188,7 @@ def overhead(work: Work) -> dict[str, Any]:
     }
 
 
-def _answering_j(joules: float | None, played: Played) -> float | None:
+def _answering_j(joules: float | None, played: StepOutcome) -> float | None:
     """Return what the answers of a step have of its energy: the Generator's share of the roles' time."""
     total_s = sum(played.role_s.values())
     return None if joules is None or not total_s else joules * played.role_s.get(GENERATOR, 0.0) / total_s
@@ -239,7 +239,7 @@ def _resumed(work: Work, evolution: Evolution, journal: Journal) -> tuple[State,
 
 def _play(
     work: Work, evolution: Evolution, journal: Journal, state: State, playbook: Playbook, step: Step
-) -> Played:
+) -> StepOutcome:
     """Play one step.
 
     Raises:
@@ -250,7 +250,7 @@ def _play(
             evolution, playbook, step.work, state.pending, curate=step.curate, scored=step.scored
         )
     if step.kind == MERGE:
-        return Played(merged(work, evolution, playbook), {})
+        return StepOutcome(merged(work, evolution, playbook), {})
     role_s: dict[str, float] = {}
     if step.kind == GATE:
         before = journal.playbook(state.accepted)
@@ -258,10 +258,10 @@ def _play(
     else:
         after, trial = compared_with_first(evolution, journal.playbook(0), playbook, role_s)
     log.info("%s, epoch %d: %s %s", work.cell.cell_id, step.epoch, step.kind, trial.reason)
-    return Played(after, role_s, pending=state.pending, trial=trial)
+    return StepOutcome(after, role_s, pending=state.pending, trial=trial)
 
 
-def _after(state: State, step: Step, played: Played) -> State:
+def _after(state: State, step: Step, played: StepOutcome) -> State:
     """Return the state with one more step in it."""
     playbook, trial = played.playbook, played.trial
     ledger = dict(state.ledger)
@@ -288,7 +288,7 @@ def _after(state: State, step: Step, played: Played) -> State:
     )
 
 
-def _note(evolution: Evolution, step: Step, played: Played) -> StepNote:
+def _note(evolution: Evolution, step: Step, played: StepOutcome) -> StepNote:
     playbook, trial = played.playbook, played.trial
     return StepNote(
         version=playbook.version,

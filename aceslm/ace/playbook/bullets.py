@@ -4,9 +4,9 @@
     playbook.render()        # the text that stands in a prompt
     playbook.top_k(5)        # the most useful bullets
 
-Changes are typed deltas (`aceslm.ace.playbook.deltas`); what keeps a playbook small is `aceslm.ace.playbook.limits`. Rounds
-are numbers, never clocks. A bullet's id is `b<number>`; numbers come from `next_number`, which only grows, so
-no id is ever used twice.
+Changes are typed deltas (`deltas`, beside this file); what keeps a playbook small is `limits`. Rounds are
+numbers, never clocks. A bullet's id is `b<number>`; numbers come from `next_number`, which only grows, so no
+id is ever used twice.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ _OPPOSITES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class PlaybookLimits:
     """What a playbook may hold. None: no such limit.
 
     `unused_rounds` counts rounds without credit; bullets are credited only where answers cite them or
@@ -66,7 +66,7 @@ class Kept:
 
 def maintain(
     playbook: Playbook,
-    limits: Limits,
+    limits: PlaybookLimits,
     *,
     round_number: int,
     count_tokens: CountTokens,

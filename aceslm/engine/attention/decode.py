@@ -9,11 +9,11 @@ import torch
 
 from aceslm.engine.attention.kv_cache import SlotCache, StepPlaces
 from aceslm.engine.attention.partial import Piece, explicit_piece, merge
-from aceslm.engine.attention.plan import LayerCall, Mask, Plan, Read
+from aceslm.engine.attention.plan import LayerCall, Mask, PassPlan, Read
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class SlotGrid:
     """The tokens of a decode step by row, for rows with several (drafts).
 
     `cells` (rows, width) are token numbers; rows with fewer repeat their last. `of_token` (tokens,) finds a
@@ -25,7 +25,7 @@ class Grid:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class SlotRun:
     """Neighbouring slots `start` to `stop`, none of which holds more than `longest` tokens."""
 
     start: int
@@ -34,7 +34,7 @@ class Run:
 
 
 @dataclass(slots=True, kw_only=True)
-class DecodePlan(Plan):
+class DecodePlan(PassPlan):
     """New tokens of the rows in slots 0 to n-1: one each, or, with a grid, one and its drafts.
 
     `visible` (rows, width) counts the own tokens that each cell sees, itself included.
@@ -43,8 +43,8 @@ class DecodePlan(Plan):
     cache: SlotCache
     places: StepPlaces
     visible: torch.Tensor
-    runs: Sequence[Run]
-    grid: Grid | None = None
+    runs: Sequence[SlotRun]
+    grid: SlotGrid | None = None
 
     def attend(self, layer: LayerCall, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
         """Return the piece over all visible keys: out (tokens, kv_heads, groups, dim)."""
@@ -119,7 +119,7 @@ class DecodePlan(Plan):
             self._masks[key] = mask
         return self._masks[key]
 
-    def _own_mask(self, window: int | None, run: Run, q: torch.Tensor) -> torch.Tensor:
+    def _own_mask(self, window: int | None, run: SlotRun, q: torch.Tensor) -> torch.Tensor:
         """A cell sees its row's tokens up to itself, within the window.
 
         Returns (rows of the run, 1, 1 or width x groups, longest).

@@ -43,7 +43,7 @@ class LayerCall:
 
 
 @dataclass(slots=True, kw_only=True)
-class Plan:
+class PassPlan:
     """What both kinds of pass share. `positions` (tokens,) are absolute.
 
     Tensors move to a layer's device once.

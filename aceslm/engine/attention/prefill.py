@@ -9,7 +9,7 @@ import torch
 
 from aceslm.engine.attention.kv_cache import KVStore, SlotCache
 from aceslm.engine.attention.partial import Piece, explicit_piece, merge
-from aceslm.engine.attention.plan import LayerCall, Plan, Read
+from aceslm.engine.attention.plan import LayerCall, PassPlan, Read
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Earlier:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class PackedSpan:
     """New tokens `start` to `stop` of the packed row, causal among themselves, after `earlier` ones."""
 
     start: int
@@ -42,10 +42,10 @@ class Write:
 
 
 @dataclass(slots=True, kw_only=True)
-class PrefillPlan(Plan):
+class PrefillPlan(PassPlan):
     """Packed spans of new tokens."""
 
-    spans: Sequence[Span] = ()
+    spans: Sequence[PackedSpan] = ()
     writes: Sequence[Write] = ()
 
     def attend(self, layer: LayerCall, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
@@ -70,7 +70,9 @@ class PrefillPlan(Plan):
             whole = self._read(layer, read, grouped, whole)
         return whole
 
-    def _own(self, layer: LayerCall, span: Span, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> Piece:
+    def _own(
+        self, layer: LayerCall, span: PackedSpan, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor
+    ) -> Piece:
         size = span.stop - span.start
         queries = q[:, :, span.start : span.stop].transpose(0, 1)
         groups = queries.shape[0]
@@ -83,7 +85,7 @@ class PrefillPlan(Plan):
         return own if span.earlier is None else self._with_earlier(layer, span, span.earlier, q, own)
 
     def _with_earlier(
-        self, layer: LayerCall, span: Span, earlier: Earlier, q: torch.Tensor, own: Piece
+        self, layer: LayerCall, span: PackedSpan, earlier: Earlier, q: torch.Tensor, own: Piece
     ) -> Piece:
         """Merge in what earlier chunks of the same row or node have written."""
         cache, slot, count = earlier.cache, earlier.slot, earlier.count

@@ -23,7 +23,7 @@ import torch
 from aceslm.core.errors import EngineError
 from aceslm.engine.devices import available_cores
 from aceslm.engine.grammar.bounded_schema import check_bounded
-from aceslm.engine.grammar.position import Place, bounded_strings
+from aceslm.engine.grammar.position import Position, bounded_strings
 
 # the allowed tokens of a place in a schema, one bit a token
 Known = dict[str, torch.Tensor]
@@ -37,7 +37,7 @@ _CONTROL = re.compile(rb"[\x00-\x1f]")
 class Matcher:
     """Follows one reply through its grammar."""
 
-    def __init__(self, inner: Any, texts: Sequence[bytes], known: Known, place: Place) -> None:
+    def __init__(self, inner: Any, texts: Sequence[bytes], known: Known, place: Position) -> None:
         self._inner = inner
         self._texts = texts
         self._place = place
@@ -109,7 +109,7 @@ class Grammars:
             compiled, override_stop_tokens=ends or None, terminate_without_stop_token=not ends
         )
         known = self._known.setdefault((json_schema, tuple(ends)), {})
-        return Matcher(inner, self._texts, known, Place(self._strings[json_schema]))
+        return Matcher(inner, self._texts, known, Position(self._strings[json_schema]))
 
     def _compile(self, json_schema: str) -> Any:
         """Return a schema's compiled grammar, kept since its first use."""

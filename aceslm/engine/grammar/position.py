@@ -1,7 +1,7 @@
 """Where a reply stands in its JSON schema, as a short text: equal texts, equal next tokens.
 
     strings = bounded_strings(json_schema)
-    place = Place(strings)
+    place = Position(strings)
     place.take(b'{"lesson":"Read the')
     place.key        # '{"lesson":"#8': eight characters of a bounded string
 
@@ -63,7 +63,7 @@ def _bound(schema: dict[str, Any]) -> str:
     return pattern if _IN_A_ROW.fullmatch(pattern) else ""
 
 
-class Place:
+class Position:
     """Follows the bytes of one reply in compact JSON; `key` is None where only the grammar can tell."""
 
     def __init__(self, strings: frozenset[str]) -> None:
