@@ -23,7 +23,7 @@ from aceslm.core.parquet import (
 from aceslm.core.paths import RunPaths
 from aceslm.core.record import Record
 from aceslm.core.values import Cell, GenerationSettings, ModelSpec, Plan, Shard, TaskTable
-from aceslm.plan.shards import save_plan
+from aceslm.plan.files import save_plan
 
 MODES = ("baseline", "scaffold", "ace", "ace_frozen")
 _BLANK: dict[str, Any] = dict.fromkeys(result_schema().names) | {

@@ -14,7 +14,8 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import GenerationSettings, Plan
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.plan.shards import levels, load_plans
+from aceslm.plan.files import load_plans
+from aceslm.plan.shards import levels
 from aceslm.run.evolution_journal import Journal, State
 from aceslm.run.evolve import final_playbook
 from aceslm.run.shard import Outcome, run_shard

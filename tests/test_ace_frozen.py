@@ -18,7 +18,8 @@ from aceslm.core.parquet import read_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.values import Plan, Shard
 from aceslm.plan.cells import is_adaptation
-from aceslm.plan.shards import deal, levels, load_plans
+from aceslm.plan.files import load_plans
+from aceslm.plan.shards import deal, levels
 from aceslm.run.evolution_journal import Journal
 from aceslm.run.evolve import final_playbook
 from aceslm.run.shard import run_shard

@@ -21,7 +21,7 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import GenerationSettings, Sample
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run import evolution_journal as journal
 from aceslm.run import evolve as evolving

@@ -14,7 +14,7 @@ from test_run import planned
 from aceslm.analysis.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run import attempts
 

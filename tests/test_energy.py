@@ -17,7 +17,7 @@ from test_run import planned, run_first
 from aceslm.core.errors import EngineError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run import energy
 from aceslm.run import energy_counters as counters_module

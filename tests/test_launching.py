@@ -17,7 +17,8 @@ from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
-from aceslm.plan.shards import load_plans, unfinished
+from aceslm.plan.files import load_plans
+from aceslm.plan.shards import unfinished
 from launch.prepare.rates import Rate, measured_rates
 from launch.prepare.retry import split_shards
 from launch.prepare.run import prepare, write_run

@@ -12,7 +12,7 @@ from rich.console import Console
 from test_run import planned, stopped_after
 
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results.status import run_status
 from aceslm.run.attempts import attempt_on
 from aceslm.run.shard import StopFlag, run_shard

@@ -12,15 +12,9 @@ from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, ModelSpec, TaskTable
 from aceslm.plan.cells import GridTask, expand, run_digest
-from aceslm.plan.shards import (
-    chunks,
-    load_plans,
-    next_plan,
-    save_plan,
-    subtract,
-    unit_at,
-    wanted_ranges,
-)
+from aceslm.plan.files import load_plans, save_plan
+from aceslm.plan.ranges import chunks, subtract, unit_at, wanted_ranges
+from aceslm.plan.shards import next_plan
 
 MODEL = ModelSpec("m", "org/m", "abc")
 TASK = TaskTable("t", "d1", "finance", "", tuple(f"s{n}" for n in range(10)))

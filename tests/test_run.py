@@ -18,7 +18,7 @@ from aceslm.core.errors import CorruptRun, DataError, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results import merge, status
 from aceslm.results.merge import merge_run
 from aceslm.results.status import run_status
@@ -463,7 +463,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
     from dataclasses import replace
 
     from aceslm.core.values import Shard
-    from aceslm.plan.shards import save_plan
+    from aceslm.plan.files import save_plan
 
     paths = planned(tmp_path, many_samples)
     stop = StopFlag()

@@ -21,7 +21,7 @@ from aceslm.core.files import read_json
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine, shared_prefix
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run.parts import read_parts, verified_shard
 from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
@@ -199,7 +199,7 @@ import sys
 from pathlib import Path
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 from aceslm.run.shard import run_shard
 
 shared_prefix.MIN_SAVED_TOKENS = 8

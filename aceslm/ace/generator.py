@@ -19,7 +19,7 @@ from aceslm.core.digests import digest
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import Cell, Sample, Unit
 from aceslm.tasks import judge
-from aceslm.tasks.rows import prompt_for
+from aceslm.tasks.prompt import prompt_for
 
 
 def generator_prompts(

@@ -25,7 +25,7 @@ from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 
 
 @dataclass(frozen=True, slots=True)

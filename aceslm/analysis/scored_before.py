@@ -18,7 +18,7 @@ from aceslm.core.files import read_json, write_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
-from aceslm.plan.shards import load_plans
+from aceslm.plan.files import load_plans
 
 
 def note_looks(paths: RunPaths, plans: Sequence[Plan]) -> None:

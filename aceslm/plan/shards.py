@@ -11,25 +11,20 @@ its `needs`: the evolution of the playbook that it carries, or the epoch before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aceslm.config.grid import GridConfig
 from aceslm.core.ace_config import AceConfig
-from aceslm.core.errors import ConfigError, RunError
-from aceslm.core.files import create_json, read_json
+from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard, TaskTable, Unit
+from aceslm.core.values import Cell, Plan, Shard, TaskTable
 from aceslm.plan.cells import is_adaptation
-
-if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+from aceslm.plan.ranges import Ranges, as_ranges, chunks, subtract, wanted_ranges
 
 DEFAULT_SHARD_SIZE = 64
-MAX_SHARDS = 4000  # more entries than this in one folder make a parallel file system slow
 
-Ranges = tuple[tuple[int, int], ...]
+
+MAX_SHARDS = 4000  # more entries than this in one folder make a parallel file system slow
 
 
 def next_plan(
@@ -159,58 +154,6 @@ def deal(contexts: Sequence[str], workers: int) -> list[list[int]]:
     return [sorted(hand) for hand in hands]
 
 
-def as_ranges(indices: Iterable[int]) -> Ranges:
-    """Return ascending indices as half-open ranges.
-
-    >>> as_ranges([0, 1, 4])
-    ((0, 2), (4, 5))
-    """
-    ranges: list[tuple[int, int]] = []
-    for index in indices:
-        if ranges and ranges[-1][1] == index:
-            ranges[-1] = (ranges[-1][0], index + 1)
-        else:
-            ranges.append((index, index + 1))
-    return tuple(ranges)
-
-
-def unit_at(cell: Cell, sample_ids: Sequence[str], index: int) -> Unit:
-    """Return the unit at `index` of a cell's epoch-major order."""
-    epoch, position = divmod(index, len(sample_ids))
-    return cell.unit(sample_ids[position], epoch)
-
-
-def wanted_ranges(num_samples: int, epochs: int, limit: int | None) -> Ranges:
-    """Return the unit ranges that a limit asks for: the first `limit` samples of every epoch."""
-    count = num_samples if limit is None else min(limit, num_samples)
-    if count == num_samples:
-        return ((0, epochs * num_samples),)
-    return tuple((epoch * num_samples, epoch * num_samples + count) for epoch in range(epochs))
-
-
-def subtract(wanted: Iterable[tuple[int, int]], covered: Iterable[tuple[int, int]]) -> Ranges:
-    """Return the parts of `wanted` that no range of `covered` holds.
-
-    >>> subtract([(0, 10)], [(2, 4), (8, 12)])
-    ((0, 2), (4, 8))
-    """
-    remaining = list(wanted)
-    for low, high in covered:
-        cut: list[tuple[int, int]] = []
-        for start, stop in remaining:
-            cut += [(start, min(stop, low)), (max(start, high), stop)]
-        remaining = [(start, stop) for start, stop in cut if start < stop]
-    return tuple(sorted(remaining))
-
-
-def chunks(ranges: Iterable[tuple[int, int]], size: int) -> list[Ranges]:
-    """Cut ranges into consecutive pieces of at most `size` units each."""
-    pieces: list[Ranges] = []
-    for start, stop in ranges:
-        pieces += [((low, min(low + size, stop)),) for low in range(start, stop, size)]
-    return pieces
-
-
 def levels(shards: Sequence[Shard]) -> dict[str, int]:
     """Return shard id -> stage: 0 needs none of these shards, n needs one of stage n - 1.
 
@@ -227,37 +170,6 @@ def levels(shards: Sequence[Shard]) -> dict[str, int]:
     return {name: level(name) for name in by_id}
 
 
-def save_plan(paths: RunPaths, plan: Plan) -> None:
-    """Write a plan; an existing plan of that number is never changed."""
-    path = paths.plan(plan.number)
-    if not create_json(path, asdict(plan)):
-        raise RunError(f"{path} exists already: another `aceslm submit` is planning this run; try again")
-
-
-def load_plans(paths: RunPaths) -> tuple[Plan, ...]:
-    """Read all plans of a run in order; an empty tuple where there is none.
-
-    Raises:
-        RunError: a plan does not read back.
-    """
-    files = sorted(paths.plans.glob("[0-9]*.json")) if paths.plans.is_dir() else []
-    plans = []
-    for number, path in enumerate(files, start=1):
-        if path != paths.plan(number):
-            raise RunError(f"{paths.plan(number)} is missing, though {path.name} is there: restore it")
-        plans.append(_plan_from_json(read_json(path), str(path)))
-    return tuple(plans)
-
-
-def require_plans(paths: RunPaths) -> tuple[Plan, ...]:
-    """Like `load_plans`, but a folder without a plan is an error that says what a run directory is."""
-    plans = load_plans(paths)
-    if not plans:
-        what = "is not a run directory (no plans/0001.json)" if paths.root.is_dir() else "does not exist"
-        raise RunError(f"{paths.root} {what}: `aceslm status` lists the runs")
-    return plans
-
-
 def unfinished(paths: RunPaths, plans: Sequence[Plan]) -> list[Shard]:
     """Return the shards that have no done file and are not replaced by a later plan."""
     replaced = {name for plan in plans for shard in plan.shards for name in shard.replaces}
@@ -267,21 +179,3 @@ def unfinished(paths: RunPaths, plans: Sequence[Plan]) -> list[Shard]:
         for shard in plan.shards
         if shard.shard_id not in replaced and not paths.done(shard.shard_id).exists()
     ]
-
-
-@cache
-def _plan_adapter() -> TypeAdapter[Plan]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Plan)
-
-
-def _plan_from_json(value: Any, where: str) -> Plan:
-    from pydantic import ValidationError
-
-    try:
-        return _plan_adapter().validate_python(value)
-    except ValidationError as error:
-        fault = error.errors()[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        raise RunError(f"{where}: key '{key}': {fault['msg']}; this is not a plan of this version") from None

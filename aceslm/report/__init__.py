@@ -26,7 +26,7 @@ from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 from aceslm.core.files import replacing
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
 from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids

@@ -15,7 +15,7 @@ from aceslm.analysis.costs import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 from aceslm.report.plots import short
 
 _MANY_SENTENCES = 12

@@ -33,7 +33,8 @@ from aceslm.core.files import locked, read_json, replacing, write_json
 from aceslm.core.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Shard
-from aceslm.plan.shards import require_plans, unit_at
+from aceslm.plan.files import require_plans
+from aceslm.plan.ranges import unit_at
 from aceslm.report import try_report
 from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard
 

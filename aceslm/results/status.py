@@ -16,7 +16,7 @@ from typing import Any
 from aceslm.core.files import process_alive, read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Shard
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 
 SILENT_S = 300.0  # an attempt on another host that has written nothing for so long is not running
 

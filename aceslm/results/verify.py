@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aceslm.core.errors import CorruptRun
 from aceslm.core.paths import RunPaths
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 from aceslm.run.parts import verified_shard, withdraw_shard
 
 

@@ -25,7 +25,8 @@ from aceslm.core.prompts import Prompt
 from aceslm.core.values import Cell, Plan, Unit
 from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.run.evolve import final_playbook
-from aceslm.tasks.rows import Work, prompt_for
+from aceslm.run.work import Work
+from aceslm.tasks.prompt import prompt_for
 
 
 @dataclass(frozen=True, slots=True)

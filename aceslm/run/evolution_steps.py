@@ -25,7 +25,7 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
 from aceslm.run.evolution_journal import Journal, State
-from aceslm.tasks.rows import Work
+from aceslm.run.work import Work
 
 ROUND, MERGE, GATE, FINAL = ("round", "merge", "gate", "final")
 

@@ -49,7 +49,8 @@ from aceslm.run.evolution_steps import (
     starting,
 )
 from aceslm.run.parts import PartWriter, part_files
-from aceslm.tasks.rows import Work, record_of
+from aceslm.run.rows import record_of
+from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.record import Record
 from aceslm.core.values import Cell, Plan, Sample, Shard
 from aceslm.data import read_snapshot
-from aceslm.plan.shards import unit_at
+from aceslm.plan.ranges import unit_at
 from aceslm.run.answer import Asked, asked_prompts, bullets_used, carry, find_sources
 from aceslm.run.attempts import Attempt, attempt_on, peak_memory_bytes
 from aceslm.run.energy import EnergyMeter
@@ -38,7 +38,8 @@ from aceslm.run.evolve import (
 )
 from aceslm.run.metering import meter_of
 from aceslm.run.parts import PartWriter, finished_units, publish_shard
-from aceslm.tasks.rows import Work, record_of
+from aceslm.run.rows import record_of
+from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
 

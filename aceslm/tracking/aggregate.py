@@ -23,7 +23,7 @@ from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import Locked
 from aceslm.core.files import locked, read_json, write_json
 from aceslm.core.paths import RunPaths
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 from aceslm.tracking.figures import cell_lines, grid_lines, read_merged
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess

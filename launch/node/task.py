@@ -14,7 +14,7 @@ from aceslm.core.errors import ModelUnavailable, WorkError
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine
-from aceslm.plan.shards import require_plans
+from aceslm.plan.files import require_plans
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent

@@ -9,7 +9,9 @@ from aceslm.core.errors import UsageError, nearest
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Shard
-from aceslm.plan.shards import as_ranges, load_plans, save_plan, unfinished, unit_at
+from aceslm.plan.files import load_plans, save_plan
+from aceslm.plan.ranges import as_ranges, unit_at
+from aceslm.plan.shards import unfinished
 from aceslm.results.status import run_status
 from aceslm.run.parts import finished_units
 from launch.ledger import intents

@@ -26,7 +26,8 @@ from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
 from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
-from aceslm.plan.shards import DEFAULT_SHARD_SIZE, load_plans, next_plan, save_plan
+from aceslm.plan.files import load_plans, save_plan
+from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
 from launch.prepare.rates import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
 from launch.prepare.tasks import LoadedTask, after, load_task

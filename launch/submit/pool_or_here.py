@@ -18,7 +18,8 @@ from typing import Any
 from aceslm.core.errors import LaunchError, WorkError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.values import Plan, Shard
-from aceslm.plan.shards import load_plans, unfinished
+from aceslm.plan.files import load_plans
+from aceslm.plan.shards import unfinished
 from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs

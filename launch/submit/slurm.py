@@ -17,7 +17,8 @@ from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Plan, Shard
-from aceslm.plan.shards import load_plans, unfinished
+from aceslm.plan.files import load_plans
+from aceslm.plan.shards import unfinished
 from aceslm.results.status import is_done
 from launch.ledger import (
     Intent,

@@ -141,7 +141,7 @@ def retry(
     Published shards are verified first; a corrupt one is set aside and computed again.
     """
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from aceslm.results.verify import withdraw_corrupt
     from launch.ledger import WorkerOptions, intents
     from launch.prepare.retry import choose_shards, split_shards
@@ -168,7 +168,7 @@ def cancel(run: RunArgument) -> None:
     """Cancel everything of a run that is queued or running on Slurm; finished rows are kept."""
     from aceslm.core.errors import RunError
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from launch.ledger import intents, running_launcher
     from launch.show.console import say
     from launch.slurm import client as slurm

@@ -25,7 +25,7 @@ def sync(
     """
     from aceslm.core.errors import WorkError
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from aceslm.tracking.upload import upload, waiting_folders
     from launch.show.console import note, say
 

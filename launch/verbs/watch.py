@@ -79,7 +79,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     import time
 
     from aceslm.analysis.costs import cell_costs
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from aceslm.results.status import run_status
     from launch.show.console import print_json, say
     from launch.show.live import print_status, progress_line
@@ -117,7 +117,7 @@ def logs(
 ) -> None:
     """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from launch.node.log_files import census, log_files
     from launch.show.console import print_json, print_table, say
 
@@ -143,7 +143,7 @@ def logs(
 def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool) -> None:
     """Print the log lines of a shard's last attempt."""
     from aceslm.core.errors import UsageError, nearest
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from launch.node.log_files import files_of_shard, lines_of_shard, rendered
     from launch.show.console import print_json, say
 

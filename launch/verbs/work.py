@@ -24,7 +24,7 @@ def work(
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
-    from aceslm.plan.shards import require_plans
+    from aceslm.plan.files import require_plans
     from aceslm.run.attempts import code_digest
     from launch.ledger import Intent, WorkerOptions
     from launch.node.log_files import log_to_stdout

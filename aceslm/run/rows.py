@@ -3,62 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from aceslm import tasks as task_types
-from aceslm.core.digests import digest
 from aceslm.core.engine import Engine
-from aceslm.core.listener import NO_STORY, NoStory
-from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.prompts import Completion
 from aceslm.core.record import Record
-from aceslm.core.values import Cell, Sample, Shard, Unit
+from aceslm.core.values import Unit
+from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What one shard needs, looked up once: its units in order and their samples.
-
-    `validate` holds the samples that the gate and candidates may be scored on; `story` follows the rows.
-    """
-
-    paths: RunPaths
-    cell: Cell
-    shard: Shard
-    attempt: AttemptName
-    units: tuple[Unit, ...]
-    samples: Mapping[str, Sample]
-    validate: tuple[Sample, ...] = ()
-    story: NoStory = NO_STORY
-
-
-def prompt_for(
-    cell: Cell,
-    sample: Sample,
-    unit: Unit,
-    playbook: str = "",
-    retrieved: str = "",
-    exemplars: Sequence[tuple[str, str]] = (),
-) -> Prompt:
-    """Build the prompt of one unit. It never holds the gold answer.
-
-    Args:
-        playbook: the rendered playbook; the baseline has none.
-        retrieved: bullets ranked by this question.
-        exemplars: solved questions like this one, and their answers.
-    """
-    limit = cell.generation.max_new_tokens or task_types.DEFAULT_MAX_NEW_TOKENS[sample.answer_type]
-    return Prompt(
-        request_id=digest(unit.unit_id, "generator", 0, 0),
-        messages=task_types.build_messages(
-            sample, None if cell.mode == "baseline" else playbook, retrieved, exemplars
-        ),
-        max_new_tokens=limit,
-        stop=cell.generation.stop,
-    )
 
 
 def record_of(work: Work, unit: Unit, completion: Completion, engine: Engine, prompt_digest: str) -> Record:
