@@ -1,6 +1,6 @@
 """The Curator's part of a round: lessons -> deltas -> the next playbook; of several candidates the best.
 
-    made = curated(evolution, playbook, lessons, epoch, golds, role_s)
+    made = curated(evolution, playbook, lessons, epoch, golds)
     made.playbook, made.calls, made.trial
 
 With `ace.candidates` above 1 so many replies are sampled to every prompt (the noise is keyed by the
@@ -45,7 +45,6 @@ def curated(
     lessons: Sequence[Lesson],
     epoch: int,
     golds: GoldIndex,
-    role_s: dict[str, float],
 ) -> Curated:
     """Ask the Curator about a few lessons a prompt, all in one batch; apply what it says in that order.
 
@@ -60,7 +59,7 @@ def curated(
     count = evolution.ace.candidates
     prompts = [_prompts(evolution, playbook, groups, candidate) for candidate in range(count)]
     settings = _settings(evolution)
-    found = evolution.ask([prompt for some in prompts for prompt in some], role_s, CURATOR, settings=settings)
+    found = evolution.ask([prompt for some in prompts for prompt in some], CURATOR, settings=settings)
     refuse = first_refusal(leak_refusal(golds) if evolution.ace.labels else allow, echo_refusal)
     proposed: list[Playbook] = []
     calls: list[Call] = []
@@ -72,7 +71,7 @@ def curated(
     if count == 1:
         return Curated(proposed[0], tuple(calls))
     kept = kept_small(evolution, playbook)
-    chosen, trial = best_candidate(evolution, kept, proposed, role_s)
+    chosen, trial = best_candidate(evolution, kept, proposed)
     return Curated(kept if chosen is None else proposed[chosen], tuple(calls), trial)
 
 

@@ -1,7 +1,8 @@
 """The words of one step of an evolution, and the one way in which all roles ask their engines.
 
 evolution = Evolution(cell, ace, engine_for_role, should_stop)
-completions = evolution.ask(prompts, role_s, GENERATOR)    # request id -> completion, or Stopped
+completions = evolution.ask(prompts, GENERATOR)    # request id -> completion, or Stopped
+seconds = evolution.spent.take()                   # what each role took since the last call
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from aceslm.ace.gate import Trial
 from aceslm.ace.playbook.bullets import Playbook
@@ -76,14 +77,28 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What one step gives. `role_s`: wall seconds of each role's batches; `trial`: what was validated."""
+    """What one step gives; `trial`: what was validated."""
 
     playbook: Playbook
-    role_s: dict[str, float]
     answers: tuple[Answer, ...] = ()
     pending: tuple[Lesson, ...] = ()
     calls: tuple[Call, ...] = ()
     trial: Trial | None = None
+
+
+@dataclass(slots=True)
+class RoleSeconds:
+    """Wall seconds of each role's batches, counted until they are taken."""
+
+    _seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, role: str, seconds: float) -> None:
+        self._seconds[role] = self._seconds.get(role, 0.0) + seconds
+
+    def take(self) -> dict[str, float]:
+        """Return what was counted since the last call, and begin again."""
+        taken, self._seconds = self._seconds, {}
+        return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +106,7 @@ class Evolution:
     """What stays the same through all steps of one evolution.
 
     `validate` holds the samples that the gate and candidates may be scored on. `place` names the worker where
-    several evolve one playbook, so that no two of their requests share an id.
+    several evolve one playbook, so that no two of their requests share an id. `spent` counts the roles' time.
     """
 
     cell: Cell
@@ -100,6 +115,7 @@ class Evolution:
     should_stop: Callable[[], bool]
     validate: tuple[Sample, ...] = ()
     place: str = ""
+    spent: RoleSeconds = field(default_factory=RoleSeconds)
 
     @property
     def engine(self) -> Engine:
@@ -109,7 +125,6 @@ class Evolution:
     def ask(
         self,
         prompts: Sequence[Prompt],
-        role_s: dict[str, float],
         role: str,
         *,
         settings: GenerationSettings | None = None,
@@ -126,7 +141,7 @@ class Evolution:
             engine = self.engine_for_role(GENERATOR if role == VALIDATION else role)
             for completion in engine.generate(prompts, settings or self.cell.generation, self.should_stop):
                 found[completion.request_id] = completion
-        role_s[role] = role_s.get(role, 0.0) + time.perf_counter() - began
+        self.spent.add(role, time.perf_counter() - began)
         if missing := len(prompts) - len(found):
             if self.should_stop():
                 raise Stopped

@@ -1,7 +1,7 @@
 """The Generator: units -> prompts -> scored answers. One prompt builder and one scorer for all uses.
 
-answers, calls = answer(evolution, playbook, work, role_s)
-outcomes = validated(evolution, playbook, samples, role_s, key=("gate", 7, 0))    # sample id -> correct
+answers, calls = answer(evolution, playbook, work)
+outcomes = validated(evolution, playbook, samples, key=("gate", 7, 0))    # sample id -> correct
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ def answer(
     evolution: Evolution,
     playbook: Playbook,
     work: Sequence[tuple[Unit, Sample]],
-    role_s: dict[str, float],
 ) -> tuple[tuple[Answer, ...], list[Call]]:
     """Answer and score the units of one round.
 
@@ -50,7 +49,7 @@ def answer(
         Stopped, EngineError: as `Evolution.ask`.
     """
     asked = generator_prompts(evolution.cell, evolution.ace, playbook, work)
-    found = evolution.ask([prompt for prompt, _ in asked], role_s, GENERATOR)
+    found = evolution.ask([prompt for prompt, _ in asked], GENERATOR)
     shown = {bullet.bullet_id for bullet in playbook.shown}
     answers, calls = [], []
     for (unit, sample), (prompt, retrieved) in zip(work, asked, strict=True):
@@ -67,7 +66,6 @@ def validated(
     evolution: Evolution,
     playbook: Playbook,
     samples: Sequence[Sample],
-    role_s: dict[str, float],
     *,
     key: Sequence[object],
 ) -> dict[str, bool]:
@@ -84,7 +82,7 @@ def validated(
             generator_prompts(cell, evolution.ace, playbook, work), samples, strict=True
         )
     ]
-    found = evolution.ask(prompts, role_s, VALIDATION)
+    found = evolution.ask(prompts, VALIDATION)
     return {
         sample.sample_id: is_correct(sample, found[prompt.request_id])
         for sample, prompt in zip(samples, prompts, strict=True)

@@ -18,7 +18,6 @@ from dataclasses import replace
 from aceslm.ace.curator import curated, kept_small
 from aceslm.ace.evolution import (
     REFLECTOR,
-    ROLES,
     Answer,
     Call,
     Evolution,
@@ -84,10 +83,9 @@ def play_round(
     Raises:
         Stopped, EngineError: as `Evolution.ask`.
     """
-    role_s = dict.fromkeys(ROLES, 0.0)
     number = playbook.version + 1
-    answers, calls = answer(evolution, playbook, work, role_s)
-    answers, reflector_calls = _reflect(evolution, playbook, answers, role_s)
+    answers, calls = answer(evolution, playbook, work)
+    answers, reflector_calls = _reflect(evolution, playbook, answers)
     calls += reflector_calls
     labels = evolution.ace.labels
     tags: list[Tag] = []
@@ -98,11 +96,11 @@ def play_round(
     lessons = (*pending, *(Lesson(a.unit.unit_id, a.reflection.lesson) for a in answers if a.reflection))
     if not curate:
         kept = kept_small(evolution, grown)
-        return StepOutcome(kept.advanced(), role_s, answers, lessons, tuple(calls))
+        return StepOutcome(kept.advanced(), answers, lessons, tuple(calls))
     known = (*scored, *(sample for _, sample in work)) if labels else ()
-    made = curated(evolution, grown, lessons, work[0][0].epoch, GoldIndex.of(known), role_s)
+    made = curated(evolution, grown, lessons, work[0][0].epoch, GoldIndex.of(known))
     calls += made.calls
-    return StepOutcome(made.playbook.advanced(), role_s, answers, (), tuple(calls), made.trial)
+    return StepOutcome(made.playbook.advanced(), answers, (), tuple(calls), made.trial)
 
 
 def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Answer]) -> Playbook:
@@ -119,7 +117,7 @@ def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Ans
 
 
 def _reflect(
-    evolution: Evolution, playbook: Playbook, answers: tuple[Answer, ...], role_s: dict[str, float]
+    evolution: Evolution, playbook: Playbook, answers: tuple[Answer, ...]
 ) -> tuple[tuple[Answer, ...], list[Call]]:
     """Reflect on what `ace.reflect` names; a later reflection that cannot be read leaves the earlier one."""
     ace = evolution.ace
@@ -129,7 +127,7 @@ def _reflect(
     calls: list[Call] = []
     for turn in range(ace.reflection_rounds):
         prompts = [_reflector_prompt(ace, playbook, reflected[n], turn) for n in chosen]
-        found = evolution.ask(prompts, role_s, REFLECTOR)
+        found = evolution.ask(prompts, REFLECTOR)
         for n, prompt in zip(chosen, prompts, strict=True):
             one, completion = reflected[n], found[prompt.request_id]
             said = parse_reflection(completion.text, truncated=completion.finish_reason == "length")

@@ -1,8 +1,8 @@
 """What is asked of the `validate` split while a playbook evolves: candidates, the gate, the last comparison.
 
-    chosen, trial = best_candidate(evolution, before, candidates, role_s)     # once a round
-    playbook, trial = gated(evolution, accepted, candidate, role_s)           # once an epoch
-    playbook, trial = compared_with_first(evolution, first, last, role_s)     # once, at the end
+    chosen, trial = best_candidate(evolution, before, candidates)     # once a round
+    playbook, trial = gated(evolution, accepted, candidate)           # once an epoch
+    playbook, trial = compared_with_first(evolution, first, last)     # once, at the end
 
 The same prompt builder, parser and scorer as for every other answer. Candidates are compared on questions of
 other contexts than the gate's, which would else only see again what selection has fitted. A playbook with the
@@ -72,7 +72,7 @@ def check_divisible(ace: AceConfig, task_name: str, contexts: Collection[str]) -
 
 
 def best_candidate(
-    evolution: Evolution, before: Playbook, candidates: Sequence[Playbook], role_s: dict[str, float]
+    evolution: Evolution, before: Playbook, candidates: Sequence[Playbook]
 ) -> tuple[int | None, Trial]:
     """Return the index of the candidate that gains most over `before` (None: none gains), and the trial.
 
@@ -87,7 +87,7 @@ def best_candidate(
         round_number=step,
         purpose=SELECT,
     )
-    outcomes, queries = _outcomes(evolution, [before, *candidates], samples, (SELECT, step), role_s)
+    outcomes, queries = _outcomes(evolution, [before, *candidates], samples, (SELECT, step))
     selection = select_candidate(outcomes[0], outcomes[1:])
     nets = ", ".join(f"{pairs.net:+d}" for pairs in selection.pairs)
     word = "none taken" if selection.index is None else f"candidate {selection.index} taken"
@@ -95,9 +95,7 @@ def best_candidate(
     return selection.index, Trial(SELECT, selection.index is not None, selection.pairs, queries, reason)
 
 
-def gated(
-    evolution: Evolution, accepted: Playbook, candidate: Playbook, role_s: dict[str, float]
-) -> tuple[Playbook, Trial]:
+def gated(evolution: Evolution, accepted: Playbook, candidate: Playbook) -> tuple[Playbook, Trial]:
     """Return what the gate makes of an epoch's playbook, as the next version.
 
     Args:
@@ -113,12 +111,10 @@ def gated(
         round_number=candidate.version + 1,
         purpose=GATE,
     )
-    return _settled(evolution, GATE, accepted, candidate, samples, evolution.ace.gate_threshold, role_s)
+    return _settled(evolution, GATE, accepted, candidate, samples, evolution.ace.gate_threshold)
 
 
-def compared_with_first(
-    evolution: Evolution, first: Playbook, last: Playbook, role_s: dict[str, float]
-) -> tuple[Playbook, Trial]:
+def compared_with_first(evolution: Evolution, first: Playbook, last: Playbook) -> tuple[Playbook, Trial]:
     """Return the last version, or the first again where that one is better on the whole `validate` split.
 
     So no evolution ends below its starting point there.
@@ -126,7 +122,7 @@ def compared_with_first(
     Raises:
         Stopped, EngineError: as `Evolution.ask`.
     """
-    return _settled(evolution, FINAL, first, last, evolution.validate, 0.0, role_s)
+    return _settled(evolution, FINAL, first, last, evolution.validate, 0.0)
 
 
 def _settled(
@@ -136,10 +132,9 @@ def _settled(
     candidate: Playbook,
     samples: Sequence[Sample],
     threshold: float,
-    role_s: dict[str, float],
 ) -> tuple[Playbook, Trial]:
     step = candidate.version + 1
-    outcomes, queries = _outcomes(evolution, [before, candidate], samples, (purpose, step), role_s)
+    outcomes, queries = _outcomes(evolution, [before, candidate], samples, (purpose, step))
     pairs = compare(*outcomes)
     decision = decide(pairs, threshold)
     playbook = settle(before, candidate, accepted=decision.accepted).advanced()
@@ -151,7 +146,6 @@ def _outcomes(
     playbooks: Sequence[Playbook],
     samples: Sequence[Sample],
     key: tuple[str, int],
-    role_s: dict[str, float],
 ) -> tuple[list[dict[str, bool]], int]:
     """Return each playbook's outcomes and the number of answers asked for; equal texts are asked once."""
     texts = [(playbook.render(), *playbook.exemplars) for playbook in playbooks]
@@ -161,5 +155,5 @@ def _outcomes(
         return [known[text] for text in texts], 0
     for number, (text, playbook) in enumerate(zip(texts, playbooks, strict=True)):
         if text not in known:
-            known[text] = validated(evolution, playbook, samples, role_s, key=(*key, number))
+            known[text] = validated(evolution, playbook, samples, key=(*key, number))
     return [known[text] for text in texts], len(known) * len(samples)
