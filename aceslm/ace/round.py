@@ -13,29 +13,22 @@ where the engine does: that is how a killed round is recomputed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from aceslm.ace.curator import curated, kept_small
 from aceslm.ace.evolution import (
-    REFLECTOR,
     Answer,
-    Call,
     Evolution,
     Lesson,
     StepOutcome,
-    call_of,
 )
 from aceslm.ace.generator import answer, answer_read
 from aceslm.ace.leakage import GoldIndex
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.playbook.deltas import Tag, apply
 from aceslm.ace.playbook.exemplars import joined, solved
-from aceslm.ace.roles.messages import credit, reflector_messages
-from aceslm.ace.roles.parsing import parse_reflection
-from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
-from aceslm.core.ace_config import AceConfig
+from aceslm.ace.reflector import reflected
+from aceslm.ace.roles.messages import credit
 from aceslm.core.digests import digest
-from aceslm.core.prompts import Prompt
 from aceslm.core.values import Sample, Unit
 
 
@@ -85,7 +78,7 @@ def play_round(
     """
     number = playbook.version + 1
     answers, calls = answer(evolution, playbook, work)
-    answers, reflector_calls = _reflect(evolution, playbook, answers)
+    answers, reflector_calls = reflected(evolution, playbook, answers)
     calls += reflector_calls
     labels = evolution.ace.labels
     tags: list[Tag] = []
@@ -114,46 +107,6 @@ def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Ans
         if one.correct and one.sample.answer_type != "choice"  # a letter says nothing without its options
     )
     return playbook.with_exemplars(joined(playbook.exemplars, filter(None, found)))
-
-
-def _reflect(
-    evolution: Evolution, playbook: Playbook, answers: tuple[Answer, ...]
-) -> tuple[tuple[Answer, ...], list[Call]]:
-    """Reflect on what `ace.reflect` names; a later reflection that cannot be read leaves the earlier one."""
-    ace = evolution.ace
-    wanted = {"wrong": (False,), "all": (False, True), "none": ()}[ace.reflect]
-    chosen = [n for n, one in enumerate(answers) if one.completion.error is None and one.correct in wanted]
-    reflected = list(answers)
-    calls: list[Call] = []
-    for turn in range(ace.reflection_rounds):
-        prompts = [_reflector_prompt(ace, playbook, reflected[n], turn) for n in chosen]
-        found = evolution.ask(prompts, REFLECTOR)
-        for n, prompt in zip(chosen, prompts, strict=True):
-            one, completion = reflected[n], found[prompt.request_id]
-            said = parse_reflection(completion.text, truncated=completion.finish_reason == "length")
-            reflected[n] = replace(
-                one,
-                reflection=said or one.reflection,
-                reflection_ms=(one.reflection_ms or 0.0) + completion.latency_ms,
-            )
-            calls.append(call_of(REFLECTOR, playbook, one.unit, completion, parsed=said is not None))
-    return tuple(reflected), calls
-
-
-def _reflector_prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: int) -> Prompt:
-    bullets = tuple(bullet for bullet in playbook.shown if bullet.bullet_id in answer.used)
-    return Prompt(
-        request_id=digest(answer.unit.unit_id, REFLECTOR, turn, 0),
-        messages=reflector_messages(
-            answer.sample,
-            answer.completion.text,
-            labels=ace.labels,
-            bullets=bullets,
-            earlier=answer.reflection,
-        ),
-        max_new_tokens=REFLECTOR_MAX_NEW_TOKENS,
-        json_schema=REFLECTOR_JSON if ace.constrained else None,
-    )
 
 
 def _by_context(samples: Iterable[Sample]) -> dict[tuple[bool, str], list[Sample]]:

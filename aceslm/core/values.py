@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 
 ANSWER_TYPES = ("choice", "number", "span", "label")
@@ -84,6 +85,7 @@ class Cell:
     An adaptation is a cell too: mode `ace` on the `adapt` split, whose rows never enter an accuracy.
 
     Attributes:
+        ace: how its playbook evolves, or is carried; None for a mode without one.
         variant: label of the `variants:` entry that `ace` comes from.
         adaptation: cell whose final playbook the prompts carry; "" where there is none.
         adaptation_epoch: epoch of the adaptation whose playbook it is, from 1; 0 is the final one.
@@ -105,7 +107,7 @@ class Cell:
     seed: int
     epochs: int
     generation: GenerationSettings
-    ace: Mapping[str, Any] = field(default_factory=dict)  # the `ace:` section, for modes with a playbook
+    ace: AceConfig | None = None
     variant: str = ""
     adaptation: str = ""
     adaptation_epoch: int = 0
@@ -113,6 +115,13 @@ class Cell:
     validate_digest: str = ""
     initial_playbook: str = ""
     role_models: Mapping[str, ModelSpec] = field(default_factory=dict)
+
+    @property
+    def playbook_settings(self) -> AceConfig:
+        """How the playbook of this cell evolves or is carried, for a mode that has one."""
+        if self.ace is None:
+            raise ValueError(f"mode '{self.mode}' has no playbook")
+        return self.ace
 
     @property
     def evolves(self) -> bool:

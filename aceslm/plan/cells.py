@@ -266,7 +266,7 @@ def _cell(
         "seed": point.seed,
         **(more or {}),
     }
-    ace = point.ace.model_dump(mode="json") if mode in PLAYBOOK_MODES else {}
+    ace = point.ace if mode in PLAYBOOK_MODES else None
     epoch = fields.get("adaptation_epoch")
     variant = "-".join(filter(None, [point.variant.label, f"epoch-{epoch}" if epoch else ""]))
     return Cell(

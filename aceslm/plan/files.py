@@ -5,13 +5,13 @@ run = read_run(RunPaths(Path("results/quickstart-1a2b3c4d")))
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from aceslm.core.errors import RunError
 from aceslm.core.files import create_json, read_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.core.values import Plan
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def save_plan(paths: RunPaths, plan: Plan) -> None:
     """Write a plan; an existing plan of that number is never changed."""
     path = paths.plan(plan.number)
-    if not create_json(path, asdict(plan)):
+    if not create_json(path, _plan_adapter().dump_python(plan, mode="json")):
         raise RunError(f"{path} exists already: another `aceslm submit` is planning this run; try again")
 
 
@@ -38,6 +38,15 @@ def load_plans(paths: RunPaths) -> tuple[Plan, ...]:
             raise RunError(f"{paths.plan(number)} is missing, though {path.name} is there: restore it")
         plans.append(_plan_from_json(read_json(path), str(path)))
     return tuple(plans)
+
+
+def read_run(paths: RunPaths) -> Run:
+    """Read a run directory's plans.
+
+    Raises:
+        RunError: it is not a run directory, or a plan does not read back.
+    """
+    return Run(paths, require_plans(paths))
 
 
 def require_plans(paths: RunPaths) -> tuple[Plan, ...]:

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from aceslm.config.grid import GridConfig
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Shard, TaskTable
@@ -71,7 +70,7 @@ def next_plan(
 
 
 def _limit(cell: Cell, grid: GridConfig) -> int | None:
-    return AceConfig.model_validate(cell.ace).adapt_samples if is_adaptation(cell) else grid.limit
+    return cell.playbook_settings.adapt_samples if is_adaptation(cell) else grid.limit
 
 
 def _carried_from(cell: Cell, shards: Iterable[Shard]) -> tuple[str, ...]:
@@ -91,7 +90,7 @@ def _evolving_shards(name: str, cell: Cell, table: TaskTable, missing: Ranges) -
     """
     if not missing:
         return []
-    workers = AceConfig.model_validate(cell.ace).workers
+    workers = cell.playbook_settings.workers
     if workers == 1:
         return [Shard(f"{name}-0000", cell.cell_id, missing, step="evolve")]
     made: list[Shard] = []

@@ -18,7 +18,6 @@ from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations, used_bullets
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
 from aceslm.core.prompts import Prompt
@@ -76,7 +75,7 @@ def asked_prompts(work: Work, units: Sequence[Unit], playbook: Playbook | None) 
     """Return the prompt of each unit, behind the playbook that its cell carries."""
     if playbook is None:
         return [Asked(unit, prompt_for(work.cell, work.samples[unit.sample_id], unit)) for unit in units]
-    ace = AceConfig.model_validate(work.cell.ace)
+    ace = work.cell.playbook_settings
     pairs = [(unit, work.samples[unit.sample_id]) for unit in units]
     made = generator_prompts(work.cell, ace, playbook, pairs)
     return [Asked(unit, prompt, bullets) for unit, (prompt, bullets) in zip(units, made, strict=True)]

@@ -56,7 +56,7 @@ def journal_of(paths: RunPaths, cell: Cell, shard: Shard) -> Journal:
 
 def planned_steps(work: Work) -> tuple[Step, ...]:
     """Return all steps of the journal that a shard writes, up to the shard's last one."""
-    ace = AceConfig.model_validate(work.cell.ace)
+    ace = work.cell.playbook_settings
     if work.shard.step == MERGE:
         epochs = range((work.shard.epoch or 0) + 1)
         steps = [step for epoch in epochs for step in (Step(MERGE, epoch), *_gate(ace, epoch))]
@@ -167,7 +167,7 @@ def _initial(work: Work, evolution: Evolution) -> Playbook:
 def _shares(work: Work) -> list[tuple[Journal, State]]:
     cell, epoch = work.cell, work.shard.epoch or 0
     found = []
-    for worker in range(int(cell.ace["workers"])):
+    for worker in range(cell.playbook_settings.workers):
         journal = Journal(work.paths.playbooks(cell.cell_id) / _share(epoch, worker))
         state = journal.state()
         if state is not None and state.ended:

@@ -26,7 +26,6 @@ from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.round import play_round
 from aceslm.ace.validation import compared_with_first, gated
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.engine import Engine
 from aceslm.core.errors import CorruptRun
@@ -154,7 +153,7 @@ def discard_uncommitted(work: Work) -> None:
 
 def evolved_prompts(work: Work, engine: Engine) -> Iterator[tuple[str, str]]:
     """Yield digest and text of every Generator prompt, from the committed playbook versions."""
-    ace = AceConfig.model_validate(work.cell.ace)
+    ace = work.cell.playbook_settings
     journal = _journal(work)
     steps = planned_steps(work)
     state = journal.state()
@@ -221,7 +220,7 @@ def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:
 
 
 def _evolution(work: Work, engine_for_role: EngineForRole, stop: Callable[[], bool]) -> Evolution:
-    ace = AceConfig.model_validate(work.cell.ace)
+    ace = work.cell.playbook_settings
     place = "" if work.shard.worker is None else _journal(work).folder.name
     return Evolution(work.cell, ace, engine_for_role, stop, work.validate, place)
 

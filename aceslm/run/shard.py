@@ -180,7 +180,7 @@ def _validation_samples(paths: RunPaths, cell: Cell) -> tuple[Sample, ...]:
     """Return the samples that the gate and candidates of an evolution may ask."""
     if not cell.validate_digest:
         return ()
-    return read_snapshot(paths.task(cell.validate_digest))[: cell.ace["validate_samples"]]
+    return read_snapshot(paths.task(cell.validate_digest))[: cell.playbook_settings.validate_samples]
 
 
 def _generate(

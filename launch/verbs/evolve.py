@@ -138,7 +138,7 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
                 lines.append(_line(cell, group, str(epoch), _step(journal, epoch)))
         elif cell.mode == "ace_frozen" and cell.adaptation:  # not a playbook file that was given
             adapted = Journal(prepared.paths.playbooks(cell.adaptation))
-            epoch = cell.adaptation_epoch or int(cell.ace["epochs"])
+            epoch = cell.adaptation_epoch or cell.playbook_settings.epochs
             lines.append(_line(cell, rows, str(epoch), _step(adapted, cell.adaptation_epoch)))
         elif cell.split != "adapt":
             lines.append(_line(cell, rows, "0" if cell.mode == "baseline" else "-"))
