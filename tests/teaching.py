@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from shards import work_shard
+
 from aceslm.ace.roles.schemas import CURATOR_JSON, REFLECTOR_JSON
 from aceslm.config.grid import GridConfig
 from aceslm.core.paths import AttemptName, RunPaths
@@ -16,9 +18,8 @@ from aceslm.core.values import GenerationSettings, Plan
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import levels
-from aceslm.run.evolution_journal import Journal, State
-from aceslm.run.evolve import final_playbook
-from aceslm.run.shard import Outcome, run_shard
+from aceslm.run.evolution_journal import Journal, State, final_playbook
+from aceslm.run.shard import Outcome
 from launch.prepare.run import prepare, write_run
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "gate_samples": 8}
@@ -122,7 +123,7 @@ def play(
     shards = plan.shards[::-1] if backwards else plan.shards
     for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
         if shard.step in steps:
-            outcome = run_shard(paths, plan, shard, lambda _: engine, AttemptName(job))
+            outcome = work_shard(paths, plan, shard, lambda _: engine, AttemptName(job))
             assert outcome in {Outcome.DONE, Outcome.ALREADY_DONE}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command, only_run
+from shards import work_shard
 from test_ace_mode import Recording
 
 from aceslm.ace.playbook import codec
@@ -20,9 +21,7 @@ from aceslm.core.values import Plan, Shard
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import deal, levels
-from aceslm.run.evolution_journal import Journal
-from aceslm.run.evolve import final_playbook
-from aceslm.run.shard import run_shard
+from aceslm.run.evolution_journal import Journal, final_playbook
 from launch.prepare.run import prepare, write_run
 from launch.submit.local import pack, task_needs
 
@@ -58,7 +57,7 @@ def planned(folder: Path, *modes: str, tasks: int = 1, **values: Any) -> tuple[R
 
 def run(paths: RunPaths, plan: Plan, shard: Shard, engine: Any = None) -> Recording:
     engine = engine or Recording()
-    run_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"))
+    work_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"))
     return engine
 
 
@@ -103,7 +102,7 @@ def test_without_its_playbook_a_shard_ends_as_upstream_before_a_model_is_loaded(
         raise AssertionError("a model was loaded")
 
     with pytest.raises(UpstreamMissing, match="aceslm retry"):
-        run_shard(paths, plan, frozen, never, AttemptName("j1"))
+        work_shard(paths, plan, frozen, never, AttemptName("j1"))
     (ended,) = paths.attempts(frozen.shard_id).glob("*.ended.json")
     assert json.loads(ended.read_text())["class"] == "upstream"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ace_values import LESSONS
+from shards import work_shard
 from teaching import BAD, GOOD, Taught, files, gold, journal, planned, play, shown, split_task, state
 
 from aceslm.ace.gate import GateLedger
@@ -20,7 +21,6 @@ from aceslm.core.paths import AttemptName
 from aceslm.core.values import Sample
 from aceslm.run import evolution_journal as journals
 from aceslm.run import evolve as evolving
-from aceslm.run.shard import run_shard
 
 EVOLVE = ("evolve",)
 VALIDATE = range(8, 20)
@@ -209,7 +209,7 @@ def test_the_held_out_curve_answers_behind_the_playbook_that_each_epoch_ended_wi
     assert len(learnt[0]) < len(learnt[1])
     for shard, expected in zip([one for one in plan.shards if one.step == "answer"], learnt, strict=True):
         engine.batches.clear()
-        run_shard(paths, plan, shard, lambda _: engine, AttemptName("j2"))
+        work_shard(paths, plan, shard, lambda _: engine, AttemptName("j2"))
         for prompt in (one for batch in engine.batches for one in batch):
             assert {lesson for lesson in LESSONS if lesson in engine.render(prompt)} == expected
 

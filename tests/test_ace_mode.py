@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command, only_run
+from shards import work_shard
 from test_run import TIMINGS, planned
 
 from aceslm.ace.playbook import codec
@@ -19,13 +20,17 @@ from aceslm.ace.round import rounds_of
 from aceslm.core.errors import ConfigError, CorruptRun, Locked
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Completion, Prompt
+from aceslm.core.run import Run
 from aceslm.core.values import GenerationSettings, Sample
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
 from aceslm.run import evolution_journal as journal
 from aceslm.run import evolve as evolving
-from aceslm.run.shard import Outcome, StopFlag, run_shard
+from aceslm.run.evolution_journal import final_playbook
+from aceslm.run.evolve import EvolvePlaybook
+from aceslm.run.shard import Outcome
+from aceslm.run.work import StopFlag
 
 ACE: dict[str, Any] = {"epochs": 2, "round_size": 4, "retrieve_top_k": 2, "reflection_rounds": 2}
 
@@ -76,7 +81,7 @@ def evolved(folder: Path, engine: ScriptedEngine | None = None, seed: int = 0, *
 def run(paths: RunPaths, engine: ScriptedEngine, job: str = "j1", **options: Any) -> Outcome:
     (plan,) = load_plans(paths)
     (shard,) = plan.shards
-    return run_shard(paths, plan, shard, lambda _: engine, AttemptName(job), **options)
+    return work_shard(paths, plan, shard, lambda _: engine, AttemptName(job), **options)
 
 
 def versions(paths: RunPaths) -> dict[str, bytes]:
@@ -313,7 +318,7 @@ def test_a_damaged_part_makes_the_playbook_evolve_again(tmp_path: Path) -> None:
 def test_two_workers_do_not_evolve_one_playbook(tmp_path: Path) -> None:
     paths = planned(tmp_path, task(tmp_path), modes=["ace"], ace=ACE)
     (plan,) = load_plans(paths)
-    with evolving.alone(paths, plan.cells[0], plan.shards[0]), pytest.raises(Locked):
+    with EvolvePlaybook.alone(Run(paths, (plan,)), plan.shards[0]), pytest.raises(Locked):
         run(paths, ScriptedEngine())
 
 
@@ -323,4 +328,4 @@ def test_a_state_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -
     state.write_text('{"round": 3, "playbook_digest": "x"}')
     (cell,) = load_plans(paths)[0].cells
     with pytest.raises(CorruptRun, match="not the state of an evolution of this version"):
-        evolving.final_playbook(paths, cell)
+        final_playbook(paths, cell)

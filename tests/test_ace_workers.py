@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ace_values import LESSONS
+from shards import work_shard
 from teaching import GOOD, Taught, files, gold, journal, planned, play, shown, state
 
 from aceslm.ace.playbook import codec
@@ -15,10 +16,10 @@ from aceslm.ace.playbook.bullets import Bullet, Playbook
 from aceslm.core.errors import Locked, UpstreamMissing
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Prompt
+from aceslm.core.run import Run
 from aceslm.core.values import Plan, Shard
 from aceslm.run.evolution_journal import Journal
-from aceslm.run.evolve import alone
-from aceslm.run.shard import run_shard
+from aceslm.run.evolve import EvolvePlaybook
 
 SETTINGS: dict[str, Any] = {"workers": 3, "round_size": 2, "gate": True}
 
@@ -113,12 +114,11 @@ def test_a_lesson_with_the_gold_of_another_workers_question_does_not_pass_the_me
 def test_two_tasks_on_one_share_do_not_meet_and_two_shares_do_not_wait(tmp_path: Path) -> None:
     paths, plan = planned(tmp_path, **SETTINGS)
     one, other = [shard for shard in plan.shards if shard.epoch == 0 and shard.worker is not None][:2]
-    cell = plan.cell(one.cell_id)
     with (
-        alone(paths, cell, one),
-        alone(paths, cell, other),
+        EvolvePlaybook.alone(Run(paths, (plan,)), one),
+        EvolvePlaybook.alone(Run(paths, (plan,)), other),
         pytest.raises(Locked),
-        alone(paths, cell, one),
+        EvolvePlaybook.alone(Run(paths, (plan,)), one),
     ):
         pass
 
@@ -165,7 +165,7 @@ def test_a_role_with_a_model_of_its_own_is_asked_there(tmp_path: Path) -> None:
     paths, plan = planned(tmp_path, grid={"engine": "scripted", "models": ["scripted"]}, **ace)
     engines: dict[str, Taught] = {}
     shard = plan.shards[0]
-    run_shard(
+    work_shard(
         paths, plan, shard, lambda cell: engines.setdefault(cell.model.name, Taught()), AttemptName("j1")
     )
     asked = {
@@ -180,7 +180,7 @@ def test_a_role_with_a_model_of_its_own_is_asked_there(tmp_path: Path) -> None:
 
 
 def run(paths: RunPaths, plan: Plan, shard: Shard) -> None:
-    run_shard(paths, plan, shard, lambda _: taught(), AttemptName("j1"))
+    work_shard(paths, plan, shard, lambda _: taught(), AttemptName("j1"))
 
 
 def test_a_seed_permutes_whole_contexts_and_0_keeps_the_published_order(tmp_path: Path) -> None:

@@ -176,12 +176,13 @@ def test_a_rehearsed_grid_with_ace_says_its_break_even(tmp_path: Path) -> None:
 
     paths = planned(tmp_path, task(tmp_path), modes=["scaffold", "ace"], ace=ACE)
     (plan,) = load_plans(paths)
+    from shards import work_shard
+
     from aceslm.core.paths import AttemptName
     from aceslm.engine.scripted import ScriptedEngine
-    from aceslm.run.shard import run_shard
 
     for shard in plan.shards:
-        run_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("j1"))
+        work_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("j1"))
     merge_run(paths)
     page = (paths.root / "summary.md").read_text()
     assert "over scaffold" in page

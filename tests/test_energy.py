@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from shards import work_shard
 from test_run import planned, run_first
 
 from aceslm.core.errors import EngineError
@@ -23,7 +24,7 @@ from aceslm.run import energy
 from aceslm.run import energy_counters as counters_module
 from aceslm.run.energy import Counter, Counters, EnergyMeter
 from aceslm.run.energy_counters import open_counters
-from aceslm.run.shard import FlushPolicy, StopFlag, run_shard
+from aceslm.run.work import FlushPolicy, StopFlag
 
 GPU = "GPU-0aa-1"
 
@@ -84,7 +85,7 @@ class Working(ScriptedEngine):
 
 def run_metered(paths: RunPaths, bench: Bench, engine: Any, **options: Any) -> Any:
     (plan,) = load_plans(paths)
-    return run_shard(
+    return work_shard(
         paths, plan, plan.shards[0], lambda _: engine, AttemptName("j1"), meter_of=bench.meter, **options
     )
 
@@ -396,7 +397,7 @@ def test_the_answers_of_a_round_get_the_generators_share_of_its_energy(tmp_path:
     bench = Bench()
     paths = planned(tmp_path, task(tmp_path), modes=["ace"], ace=ACE)
     (plan,) = load_plans(paths)
-    run_shard(
+    work_shard(
         paths,
         plan,
         plan.shards[0],

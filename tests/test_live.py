@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from conftest import Command, only_run
 from rich.console import Console
+from shards import work_shard
 from test_run import planned, stopped_after
 
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan.files import load_plans
 from aceslm.results.status import run_status
 from aceslm.run.attempts import attempt_on
-from aceslm.run.shard import StopFlag, run_shard
+from aceslm.run.work import StopFlag
 from launch.show import live
 from launch.show.live import LiveStatus, live_table
 
@@ -31,7 +32,7 @@ def test_a_cell_shows_shards_samples_rate_eta_and_accuracy_so_far(tmp_path: Path
     (plan,) = load_plans(paths)
     stop = StopFlag()
     engine = stopped_after(10, stop)
-    run_shard(paths, plan, plan.shards[0], lambda _: engine, AttemptName("a"), stop=stop)
+    work_shard(paths, plan, plan.shards[0], lambda _: engine, AttemptName("a"), stop=stop)
     with attempt_on(paths, plan.shards[1].shard_id, AttemptName("b")) as attempt:
         attempt.started_at -= 5
         attempt.progress(15, 30, 15, correct=5)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import ROOT, Command, only_run
 from near_ties import Reference
+from shards import work_shard
 from teaching import journal, planned
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -22,7 +23,6 @@ from aceslm.engine import load_engine
 from aceslm.engine.loading import load_model
 from aceslm.models.default_model import embedded_folder
 from aceslm.models.registry import prestage_model, resolve_model
-from aceslm.run.shard import run_shard
 from aceslm.tasks import build_messages
 
 pytestmark = [pytest.mark.real_model, pytest.mark.usefixtures("prestaged")]
@@ -123,7 +123,7 @@ def test_constrained_roles_of_the_small_model_never_write_what_cannot_be_read(tm
     )
     engine = load_engine(resolve_model("smollm2-135m-gguf"), device="cpu")
     (shard,) = plan.shards
-    run_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"))
+    work_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"))
     calls = [call for call in journal(paths, plan).calls() if call.role != "generator"]
     assert {call.role for call in calls} == {"reflector", "curator"}
     assert all(call.parsed for call in calls)

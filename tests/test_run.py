@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import Command, only_run
+from shards import work_shard
 
 from aceslm.core.errors import CorruptRun, DataError, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
@@ -24,7 +25,8 @@ from aceslm.results.merge import merge_run
 from aceslm.results.status import run_status
 from aceslm.run import parts
 from aceslm.run.attempts import attempt_on, failure_class
-from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
+from aceslm.run.shard import Outcome
+from aceslm.run.work import FlushPolicy, StopFlag
 from launch.prepare.run import prepare, write_run
 
 TIMINGS = ["latency_ms", "ttft_ms", "prefill_ms", "decode_ms", "batch_ms", "batch_size", "attempt"]
@@ -46,7 +48,7 @@ def planned(folder: Path, task: Path, **grid: Any) -> RunPaths:
 
 def run_first(paths: RunPaths, job: str = "j1", **options: Any) -> Outcome:
     (plan, *_) = load_plans(paths)
-    return run_shard(paths, plan, plan.shards[0], lambda _: ScriptedEngine(), AttemptName(job), **options)
+    return work_shard(paths, plan, plan.shards[0], lambda _: ScriptedEngine(), AttemptName(job), **options)
 
 
 def test_a_local_run_satisfies_the_contract_of_the_run_directory(
@@ -247,7 +249,7 @@ def test_finished_rows_are_read_back_and_not_computed_again(tmp_path: Path, many
     (plan,) = load_plans(paths)
     policy = FlushPolicy(rows=10)
     shard = plan.shards[0]
-    outcome = run_shard(
+    outcome = work_shard(
         paths, plan, shard, lambda _: Interrupted(), AttemptName("j1"), policy=policy, stop=stop
     )
     assert outcome is Outcome.STOPPED
@@ -261,7 +263,7 @@ def test_finished_rows_are_read_back_and_not_computed_again(tmp_path: Path, many
             asked.extend(prompts)
             return super().generate(prompts, settings, should_stop)
 
-    assert run_shard(paths, plan, shard, lambda _: Counting(), AttemptName("j2")) is Outcome.DONE
+    assert work_shard(paths, plan, shard, lambda _: Counting(), AttemptName("j2")) is Outcome.DONE
     assert len(asked) == 35
     rows = read_results(next(paths.shards.glob("*.parquet")))
     assert rows.column("attempt").to_pylist().count("j1_0-r0") == 25
@@ -280,12 +282,12 @@ def test_a_truncated_part_is_computed_again(tmp_path: Path, many_samples: Path) 
 
     (plan,) = load_plans(paths)
     shard = plan.shards[0]
-    run_shard(
+    work_shard(
         paths, plan, shard, lambda _: Interrupted(), AttemptName("j"), policy=FlushPolicy(rows=8), stop=stop
     )
     part = sorted(paths.parts(shard.shard_id).iterdir())[1]
     part.write_bytes(part.read_bytes()[:-20])
-    assert run_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("k")) is Outcome.DONE
+    assert work_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("k")) is Outcome.DONE
     assert merge_run(paths).complete
 
 
@@ -334,7 +336,7 @@ def test_a_second_try_of_the_same_name_overwrites_no_part(tmp_path: Path, many_s
     (shard,) = plan.shards
     stop = StopFlag()
     engine = stopped_after(25, stop)
-    run_shard(paths, plan, shard, lambda _: engine, AttemptName("w7"), stop=stop)
+    work_shard(paths, plan, shard, lambda _: engine, AttemptName("w7"), stop=stop)
     assert run_first(paths, "w7") is Outcome.DONE
     assert merge_run(paths).complete
 
@@ -348,7 +350,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
     for shard in plan.shards:
         stop = StopFlag()
         engine = stopped_after(3, stop)
-        run_shard(paths, plan, shard, lambda _, e=engine: e, AttemptName("j"), stop=stop)
+        work_shard(paths, plan, shard, lambda _, e=engine: e, AttemptName("j"), stop=stop)
     add, seen = merge._Sources.add, []
 
     def add_then_work_goes_on(self: Any, shard: Any, census: Any, *, is_replaced: bool) -> None:
@@ -356,7 +358,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
         seen.append(shard)
         if len(seen) == len(plan.shards):
             for other in plan.shards:
-                run_shard(paths, plan, other, lambda _: ScriptedEngine(), AttemptName("a"))
+                work_shard(paths, plan, other, lambda _: ScriptedEngine(), AttemptName("a"))
 
     monkeypatch.setattr(merge._Sources, "add", add_then_work_goes_on)
     coverage = merge_run(paths)
@@ -373,7 +375,7 @@ def test_units_that_two_workers_answered_differently_are_counted(tmp_path: Path,
     (shard,) = plan.shards
     stop = StopFlag()
     engine = stopped_after(25, stop)
-    run_shard(paths, plan, shard, lambda _: engine, AttemptName("j"), stop=stop)
+    work_shard(paths, plan, shard, lambda _: engine, AttemptName("j"), stop=stop)
     part = paths.part(shard.shard_id, AttemptName("j"), 1)
     rows = read_results(part)
     position = rows.schema.get_field_index("pred")
@@ -453,7 +455,7 @@ def test_an_engine_that_forgets_a_prompt_breaks_the_run(tmp_path: Path, many_sam
     paths = planned(tmp_path, many_samples)
     (plan,) = load_plans(paths)
     with pytest.raises(EngineError, match="no answer for 2 of 60 prompts"):
-        run_shard(paths, plan, plan.shards[0], lambda _: Forgetful(), AttemptName("j"))
+        work_shard(paths, plan, plan.shards[0], lambda _: Forgetful(), AttemptName("j"))
     assert not paths.done(plan.shards[0].shard_id).exists()
 
 
@@ -476,7 +478,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
 
     (plan,) = load_plans(paths)
     old = plan.shards[0]
-    run_shard(paths, plan, old, lambda _: Interrupted(), AttemptName("j"), stop=stop)
+    work_shard(paths, plan, old, lambda _: Interrupted(), AttemptName("j"), stop=stop)
     halves = tuple(
         Shard(f"c000-p02-{n:04d}", old.cell_id, ranges, replaces=(old.shard_id,))
         for n, ranges in enumerate([((40, 60), (0, 10)), ((5, 40),)])
@@ -484,7 +486,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
     save_plan(paths, replace(plan, number=2, shards=halves))
     second = load_plans(paths)[1]
     for shard in second.shards:
-        run_shard(paths, second, shard, lambda _: ScriptedEngine(), AttemptName("k"))
+        work_shard(paths, second, shard, lambda _: ScriptedEngine(), AttemptName("k"))
     coverage = merge_run(paths)
     assert coverage.complete
     assert coverage.duplicates == 20 + 5

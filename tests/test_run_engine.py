@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from near_ties import NEAR_TIE
+from shards import work_shard
 from tiny_models import save_tiny_llama
 
 from aceslm.config.grid import GridConfig
@@ -23,8 +24,10 @@ from aceslm.core.values import Cell
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
-from aceslm.run.parts import read_parts, verified_shard
-from aceslm.run.shard import FlushPolicy, Outcome, StopFlag, run_shard
+from aceslm.run.parts import read_parts
+from aceslm.run.published import verified_shard
+from aceslm.run.shard import Outcome
+from aceslm.run.work import FlushPolicy, StopFlag
 from launch.prepare.run import prepare, write_run
 
 pytestmark = pytest.mark.usefixtures("one_core", "small_nodes")
@@ -95,7 +98,7 @@ def engine_of(cell: Cell, rows: int = 32) -> Engine:
 def run_all(paths: RunPaths, engine_for: Callable[[Cell], Engine] = engine_of) -> pd.DataFrame:
     (plan,) = load_plans(paths)
     for shard in plan.shards:
-        assert run_shard(paths, plan, shard, engine_for, AttemptName("j")) is Outcome.DONE
+        assert work_shard(paths, plan, shard, engine_for, AttemptName("j")) is Outcome.DONE
     return rows_of(paths)
 
 
@@ -151,11 +154,11 @@ def test_a_sampled_text_does_not_depend_on_a_resume(planned: Planned) -> None:
 
     engine.generate = generate  # type: ignore[method-assign]
     policy = FlushPolicy(rows=4)
-    outcome = run_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"), policy=policy, stop=stop)
+    outcome = work_shard(paths, plan, shard, lambda _: engine, AttemptName("j1"), policy=policy, stop=stop)
     assert outcome is Outcome.STOPPED
     kept = len(read_parts(paths, shard.shard_id))
     assert 7 <= kept < UNITS
-    assert run_shard(paths, plan, shard, engine_of, AttemptName("j2")) is Outcome.DONE
+    assert work_shard(paths, plan, shard, engine_of, AttemptName("j2")) is Outcome.DONE
     assert timings_of(paths)["rows_generated"] == UNITS - kept
     same_texts(whole, rows_of(paths))
 
@@ -200,7 +203,9 @@ from pathlib import Path
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.plan.files import load_plans
+from aceslm.core.run import Run
 from aceslm.run.shard import run_shard
+from aceslm.run.work import Worker
 
 shared_prefix.MIN_SAVED_TOKENS = 8
 paths, rank = RunPaths(Path(sys.argv[1])), int(sys.argv[2])
@@ -209,7 +214,8 @@ paths, rank = RunPaths(Path(sys.argv[1])), int(sys.argv[2])
 engine_for = lambda cell: load_engine(
     cell.model, engine="shared_prefix", dtype="float32", device="cpu", batch_size=8
 )
-print(run_shard(paths, plan, shard, engine_for, AttemptName("j", rank=rank), num_ranks=2).value)
+worker = Worker(AttemptName("j", rank=rank), engine_for, num_ranks=2)
+print(run_shard(Run(paths, (plan,)), shard, worker).value)
 """
 
 

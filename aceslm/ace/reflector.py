@@ -1,6 +1,6 @@
 """The Reflector's part of a round: answers -> what is to be learnt from them.
 
-    answers, calls = reflected(evolution, playbook, answers)
+answers, calls = reflected(evolution, playbook, answers)
 """
 
 from __future__ import annotations

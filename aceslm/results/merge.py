@@ -36,7 +36,8 @@ from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.files import require_plans
 from aceslm.plan.ranges import unit_at
 from aceslm.report import try_report
-from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard
+from aceslm.run.parts import discard_parts, read_parts
+from aceslm.run.published import read_done, verified_shard
 
 _CACHED_SHARDS = 8
 _LOCK_WAIT_S = 120.0
@@ -128,7 +129,8 @@ def _shard_costs(paths: RunPaths, shard_ids: Sequence[str]) -> dict[str, ShardCo
     """Return what the finishers of these shards noted."""
     costs = {}
     for shard_id in shard_ids:
-        timings = read_done(paths.done(shard_id)).get("timings", {})
+        done = read_done(paths, shard_id)
+        timings = done.timings if done else {}
         rows = timings.get("rows_generated")
         costs[shard_id] = ShardCost(
             timings.get("peak_memory_bytes"),
@@ -203,9 +205,9 @@ class _Sources:
             census.corrupt[shard.shard_id] = str(error)
         if table is not None:
             census.done.append(shard.shard_id)
-            done = read_done(self.paths.done(shard.shard_id))
-            self.duplicates += done.get("duplicates", 0)
-            self.conflicts += done.get("conflicts", 0)
+            if done := read_done(self.paths, shard.shard_id):
+                self.duplicates += done.duplicates
+                self.conflicts += done.conflicts
             self._keep(shard.shard_id, table)
         else:
             if not is_replaced and shard.shard_id not in census.corrupt:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aceslm.core.errors import CorruptRun
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import require_plans
-from aceslm.run.parts import verified_shard, withdraw_shard
+from aceslm.run.published import verified_shard, withdraw_shard
 
 
 def withdraw_corrupt(paths: RunPaths) -> dict[str, str]:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -57,6 +57,11 @@ class Attempt:
     outcome: str = "done"
     facts: dict[str, Any] = field(default_factory=dict)
     meter: EnergyMeter | None = None
+
+    def begin(self, facts: Mapping[str, Any], meter: EnergyMeter) -> None:
+        """Note the engine that is at work, and measure its energy from here."""
+        self.note(engine=dict(facts))
+        self.meter = meter
 
     def note(self, **facts: Any) -> None:
         """Add facts (engine, device, timings) to the ended file."""

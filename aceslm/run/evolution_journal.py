@@ -25,6 +25,8 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.errors import CorruptRun
 from aceslm.core.files import read_json, replacing, write_json
 from aceslm.core.parquet import read_table, write_values
+from aceslm.core.paths import RunPaths
+from aceslm.core.values import Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,3 +196,19 @@ class Journal:
     @property
     def _calls(self) -> Path:
         return self.folder / "calls.parquet"
+
+
+def final_playbook(paths: RunPaths, cell: Cell, epoch: int = 0) -> Playbook | None:
+    """Return the playbook that an evolution ended with; None while it has not ended.
+
+    Args:
+        epoch: the epoch, from 1, whose playbook is wanted in its place.
+
+    Raises:
+        CorruptRun: the version is not the one that `state.json` names.
+    """
+    journal = Journal(paths.playbooks(cell.cell_id))
+    state = journal.state()
+    if state is None or not state.ended:
+        return None
+    return journal.playbook(state.epochs[epoch - 1]) if epoch else journal.committed(state)

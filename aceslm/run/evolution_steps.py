@@ -80,7 +80,7 @@ def starting(work: Work, evolution: Evolution) -> Playbook:
     epoch = work.shard.epoch or 0
     if work.shard.worker is None or epoch == 0:
         return _initial(work, evolution)
-    journal = Journal(work.paths.playbooks(work.cell.cell_id))
+    journal = Journal(work.run.paths.playbooks(work.cell.cell_id))
     return journal.playbook(_merged_epochs(work)[epoch - 1])
 
 
@@ -92,7 +92,8 @@ def require_upstream(work: Work) -> None:
     """
     if len(_merged_epochs(work)) < (work.shard.epoch or 0):
         raise UpstreamMissing(
-            f"shard {work.shard.shard_id}: the epoch before is not merged yet: aceslm retry {work.paths.root}"
+            f"shard {work.shard.shard_id}: the epoch before is not merged yet: "
+            f"aceslm retry {work.run.paths.root}"
         )
     if work.shard.step == MERGE:
         _shares(work)
@@ -147,7 +148,7 @@ def _rounds(work: Work, ace: AceConfig) -> Iterator[Step]:
 
 def _merged_epochs(work: Work) -> tuple[int, ...]:
     """Return the playbook version that each finished epoch ended with."""
-    state = Journal(work.paths.playbooks(work.cell.cell_id)).state()
+    state = Journal(work.run.paths.playbooks(work.cell.cell_id)).state()
     return state.epochs if state else ()
 
 
@@ -159,7 +160,7 @@ def _initial(work: Work, evolution: Evolution) -> Playbook:
     """Return version 0: empty, or the given playbook: ids kept, rounds counted from here, within limits."""
     if not work.cell.initial_playbook:
         return Playbook()
-    given = codec.load(work.paths.initial_playbook(work.cell.initial_playbook))
+    given = codec.load(work.run.paths.initial_playbook(work.cell.initial_playbook))
     bullets = (replace(bullet, created=0, last_used=0) for bullet in given.bullets)
     return kept_small(evolution, replace(given, version=0).with_bullets(bullets))
 
@@ -168,14 +169,14 @@ def _shares(work: Work) -> list[tuple[Journal, State]]:
     cell, epoch = work.cell, work.shard.epoch or 0
     found = []
     for worker in range(cell.playbook_settings.workers):
-        journal = Journal(work.paths.playbooks(cell.cell_id) / _share(epoch, worker))
+        journal = Journal(work.run.paths.playbooks(cell.cell_id) / _share(epoch, worker))
         state = journal.state()
         if state is not None and state.ended:
             found.append((journal, state))
     if not found or len(found) < len(work.shard.needs):
         raise UpstreamMissing(
             f"shard {work.shard.shard_id}: {len(found)} of {len(work.shard.needs)} workers have ended their "
-            f"share of the epoch: aceslm retry {work.paths.root}"
+            f"share of the epoch: aceslm retry {work.run.paths.root}"
         )
     return found
 
@@ -183,7 +184,7 @@ def _shares(work: Work) -> list[tuple[Journal, State]]:
 def _answered(work: Work, journals: list[Journal]) -> list[Sample]:
     units = {call.unit_id for journal in journals for call in journal.calls() if call.role == GENERATOR}
     epoch = work.shard.epoch or 0
-    samples = read_snapshot(work.paths.task(work.cell.task_digest))
+    samples = read_snapshot(work.run.paths.task(work.cell.task_digest))
     return [one for one in samples if work.cell.unit(one.sample_id, epoch).unit_id in units]
 
 

@@ -1,7 +1,7 @@
-"""Shards that evolve a playbook: rounds, the merge of several workers, the gate; step by step, resumable.
+"""The other way to answer a shard: a playbook evolves while it answers; step by step, resumable.
 
-    discard_uncommitted(work)
-    complete = answer_by_rounds(work, engine_for_role, attempt, stop)
+    method = EvolvePlaybook(work)             # UpstreamMissing before a model is loaded
+    complete = method.answer(engine, sink)    # the steps that are not committed yet
 
 A step is the unit of commitment: its rows (one part), its role calls and the next playbook version are
 written first, `state.json` last (`evolution_journal`). What that does not name is thrown away and computed
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any
@@ -31,11 +31,10 @@ from aceslm.core.engine import Engine
 from aceslm.core.errors import CorruptRun
 from aceslm.core.files import locked
 from aceslm.core.parquet import read_results
-from aceslm.core.paths import RunPaths
 from aceslm.core.record import Record
-from aceslm.core.values import Cell, Shard
-from aceslm.run.attempts import Attempt
-from aceslm.run.evolution_journal import Journal, State, StepNote
+from aceslm.core.run import Run
+from aceslm.core.values import Shard
+from aceslm.run.evolution_journal import State, StepNote
 from aceslm.run.evolution_steps import (
     FINAL,
     GATE,
@@ -45,165 +44,190 @@ from aceslm.run.evolution_steps import (
     journal_of,
     merged,
     planned_steps,
+    require_upstream,
     starting,
 )
-from aceslm.run.parts import PartWriter, part_files
+from aceslm.run.parts import part_files
 from aceslm.run.rows import record_of
+from aceslm.run.sink import RowSink
 from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
 
-EngineForRole = Callable[[str], Engine]
 
+class EvolvePlaybook:
+    """Plays the steps of a shard that are not committed yet."""
 
-@contextmanager
-def alone(paths: RunPaths, cell: Cell, shard: Shard) -> Iterator[None]:
-    """Keep a second task off the same evolution; cells that do not evolve need no such care.
+    most_ranks: int | None = 1  # rounds follow one another: there is nothing to share out
 
-    Raises:
-        Locked: another task evolves this playbook.
-    """
-    if not cell.evolves:
-        yield
-        return
-    folder = journal_of(paths, cell, shard).folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", f"the evolution of {cell.cell_id}"):
-        yield
+    def __init__(self, work: Work) -> None:
+        """Check what the shard builds on, and throw away what was not committed.
 
+        Raises:
+            UpstreamMissing: the epoch before is not merged yet, or a worker has not ended its share.
+            CorruptRun: `state.json` is damaged.
+        """
+        self._work = work
+        self._journal = journal_of(work.run.paths, work.cell, work.shard)
+        require_upstream(work)
+        self._steps = planned_steps(work)
+        self._discard_uncommitted()
+        state = self._journal.state()
+        self._cursor = state.cursor if state else 0
 
-def answer_by_rounds(
-    work: Work, engine_for_role: EngineForRole, attempt: Attempt, stop: Callable[[], bool]
-) -> bool:
-    """Play the steps of a shard that are not committed yet; return whether all are.
+    @staticmethod
+    @contextmanager
+    def alone(run: Run, shard: Shard) -> Iterator[None]:
+        """Keep a second task off the same evolution.
 
-    Raises:
-        EngineError: the engine ended without an answer for every prompt.
-        CorruptRun: a committed playbook version is not the one that `state.json` names.
-        UpstreamMissing: what the shard builds on is not there.
-    """
-    evolution = _evolution(work, engine_for_role, stop)
-    journal = _journal(work)
-    steps = planned_steps(work)
-    state, playbook = _resumed(work, evolution, journal)
-    done = sum(len(step.work) for step in steps[: state.cursor])
-    generated = 0
-    attempt.progress(done, len(work.units), generated)
-    for step in steps[state.cursor :]:
-        if stop() or work.paths.done(work.shard.shard_id).exists():
-            return False
-        try:
-            played = _play(work, evolution, journal, state, playbook, step)
-        except Stopped:
-            return False
-        joules = _answering_j(attempt.joules(), played)
-        _write_rows(work, evolution.engine, played.answers, playbook.version, joules)
-        playbook = played.playbook
-        state = _after(state, step, played)
-        journal.commit(state, playbook, _note(evolution, step, played), played.calls)
-        generated += len(step.work)
-        attempt.note(rows_done=done + generated)
-        attempt.progress(done + generated, len(work.units), generated)
-        work.story.progress(done + generated)
-    if state.ended:
-        journal.close()
-    return True
+        Raises:
+            Locked: another task evolves this playbook.
+        """
+        folder = journal_of(run.paths, run.cell(shard.cell_id), shard).folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder / ".lock", f"the evolution of {shard.cell_id}"):
+            yield
 
+    @property
+    def num_pending(self) -> int:
+        """Units that this attempt has to answer."""
+        return sum(len(step.work) for step in self._steps[self._cursor :])
 
-def final_playbook(paths: RunPaths, cell: Cell, epoch: int = 0) -> Playbook | None:
-    """Return the playbook that an evolution ended with; None while it has not ended.
+    def answer(self, engine: Engine, sink: RowSink) -> bool:
+        """Play what is left; return whether all steps are committed.
 
-    Args:
-        epoch: the epoch, from 1, whose playbook is wanted in its place.
+        Raises:
+            EngineError: the engine ended without an answer for every prompt.
+            CorruptRun: a committed playbook version is not the one that `state.json` names.
+        """
+        work, evolution = self._work, self._evolution()
+        state, playbook = self._resumed(evolution)
+        for step in self._steps[state.cursor :]:
+            if work.worker.stop() or work.is_published:
+                return False
+            try:
+                outcome = self._play(evolution, state, playbook, step)
+            except Stopped:
+                return False
+            role_s = evolution.spent.take()
+            for answer in outcome.answers:
+                sink.keep(_record(work, evolution.engine, answer, playbook.version))
+            sink.flush(_answering_j(sink.attempt.joules(), role_s))
+            playbook = outcome.playbook
+            state = _after(state, step, outcome, role_s)
+            self._journal.commit(state, playbook, _note(evolution, step, outcome), outcome.calls)
+            sink.report()
+        if state.ended:
+            self._journal.close()
+        return True
 
-    Raises:
-        CorruptRun: the version is not the one that `state.json` names.
-    """
-    journal = Journal(paths.playbooks(cell.cell_id))
-    state = journal.state()
-    if state is None or not state.ended:
-        return None
-    return journal.playbook(state.epochs[epoch - 1]) if epoch else journal.committed(state)
+    def is_complete(self) -> bool:
+        """Whether every unit is answered: where all steps are committed it is."""
+        return True
 
+    def prompts(self, engine: Engine) -> Iterator[tuple[str, str]]:
+        """Yield digest and text of every Generator prompt, from the committed playbook versions."""
+        cell, state = self._work.cell, self._journal.state()
+        first = state.version - len(self._steps) if state else 0  # all steps are committed by now
+        for number, step in enumerate(self._steps, start=first):
+            if not step.work:
+                continue
+            playbook = self._journal.playbook(number)
+            for prompt, _ in generator_prompts(cell, cell.playbook_settings, playbook, step.work):
+                text = engine.render(prompt)
+                yield digest(text), text
 
-def discard_uncommitted(work: Work) -> None:
-    """Delete the parts of rounds that were not committed: a later attempt computes them again."""
-    journal = _journal(work)
-    state = journal.state()
-    steps = planned_steps(work)[: state.cursor if state else 0]
-    committed = {unit.unit_id for step in steps for unit, _ in step.work}
-    held: set[str] = set()
-    for path in part_files(work.paths, work.shard.shard_id):
-        try:
-            units = set(read_results(path, ["unit_id"]).column("unit_id").to_pylist())
-        except CorruptRun as error:
-            log.warning("%s", error)
-            continue
-        if units <= committed:
-            held |= units
+    def overhead(self) -> Mapping[str, Any]:
+        """Return what evolving cost so far: seconds, calls and unreadable replies of each role.
+
+        `relative_cost` is the time of one adapted sample relative to its answer alone.
+        """
+        state = self._journal.state()
+        role_s = dict(state.role_s) if state else {}
+        calls, failures = Counter[str](), Counter[str]()
+        for call in self._journal.calls():
+            calls[call.role] += 1
+            failures[call.role] += call.parsed is False
+        answering_s = role_s.get(GENERATOR, 0.0)
+        ledger = {name: asdict(one) for name, one in state.ledger.items()} if state else {}
+        return {
+            "role_s": role_s,
+            "role_calls": {role: calls[role] for role in ROLES},
+            "parse_failures": {role: failures[role] for role in ROLES if role != GENERATOR},
+            "validation": ledger,
+            "relative_cost": sum(role_s.values()) / answering_s if answering_s else None,
+        }
+
+    def _evolution(self) -> Evolution:
+        work = self._work
+        place = "" if work.shard.worker is None else self._journal.folder.name
+        return Evolution(
+            work.cell,
+            work.cell.playbook_settings,
+            work.engine_for_role,
+            work.worker.stop,
+            work.validate,
+            place,
+        )
+
+    def _resumed(self, evolution: Evolution) -> tuple[State, Playbook]:
+        """Return what is committed; before the first step, what the evolution starts with."""
+        state = self._journal.state()
+        if state is None:
+            playbook = starting(self._work, evolution)
+            self._journal.start(playbook, evolution.engine.count_tokens(playbook.render()))
+            seed, number = self._work.cell.seed, playbook.version
+            state = State(seed, number, playbook.digest, playbook.next_number, accepted=number)
+        return state, self._journal.committed(state)
+
+    def _play(self, evolution: Evolution, state: State, playbook: Playbook, step: Step) -> StepOutcome:
+        """Play one step.
+
+        Raises:
+            Stopped, EngineError, UpstreamMissing: see `answer`.
+        """
+        if step.kind == ROUND:
+            return play_round(
+                evolution, playbook, step.work, state.pending, curate=step.curate, scored=step.scored
+            )
+        if step.kind == MERGE:
+            return StepOutcome(merged(self._work, evolution, playbook))
+        if step.kind == GATE:
+            before = self._journal.playbook(state.accepted)
+            after, trial = gated(evolution, before, playbook)
         else:
-            path.unlink(missing_ok=True)
-    if committed - held and not work.paths.done(work.shard.shard_id).exists():
-        # a shard withdrawn as corrupt, or a damaged part: what was learnt from its rows goes with them
-        log.warning("rows of committed rounds of %s are gone: it evolves again", work.cell.cell_id)
-        journal.forget()
-        for path in part_files(work.paths, work.shard.shard_id):
-            path.unlink(missing_ok=True)
+            after, trial = compared_with_first(evolution, self._journal.playbook(0), playbook)
+        log.info("%s, epoch %d: %s %s", self._work.cell.cell_id, step.epoch, step.kind, trial.reason)
+        return StepOutcome(after, pending=state.pending, trial=trial)
+
+    def _discard_uncommitted(self) -> None:
+        """Delete the parts of rounds that were not committed: they are computed again."""
+        work, state = self._work, self._journal.state()
+        steps = self._steps[: state.cursor if state else 0]
+        committed = {unit.unit_id for step in steps for unit, _ in step.work}
+        held: set[str] = set()
+        for path in part_files(work.run.paths, work.shard.shard_id):
+            try:
+                units = set(read_results(path, ["unit_id"]).column("unit_id").to_pylist())
+            except CorruptRun as error:
+                log.warning("%s", error)
+                continue
+            if units <= committed:
+                held |= units
+            else:
+                path.unlink(missing_ok=True)
+        if committed - held and not work.is_published:
+            # a shard withdrawn as corrupt, or a damaged part: what was learnt from its rows goes with them
+            log.warning("rows of committed rounds of %s are gone: it evolves again", work.cell.cell_id)
+            self._journal.forget()
+            for path in part_files(work.run.paths, work.shard.shard_id):
+                path.unlink(missing_ok=True)
 
 
-def evolved_prompts(work: Work, engine: Engine) -> Iterator[tuple[str, str]]:
-    """Yield digest and text of every Generator prompt, from the committed playbook versions."""
-    ace = work.cell.playbook_settings
-    journal = _journal(work)
-    steps = planned_steps(work)
-    state = journal.state()
-    first = state.version - len(steps) if state else 0  # all steps are committed by now
-    for number, step in enumerate(steps, start=first):
-        if not step.work:
-            continue
-        for prompt, _ in generator_prompts(work.cell, ace, journal.playbook(number), step.work):
-            text = engine.render(prompt)
-            yield digest(text), text
-
-
-def overhead(work: Work) -> dict[str, Any]:
-    """Return what evolving cost so far: seconds, calls and unreadable replies of each role.
-
-    `relative_cost` is the time of one adapted sample relative to its answer alone.
-    """
-    journal = _journal(work)
-    state = journal.state()
-    role_s = dict(state.role_s) if state else {}
-    calls, failures = Counter[str](), Counter[str]()
-    for call in journal.calls():
-        calls[call.role] += 1
-        failures[call.role] += call.parsed is False
-    answering_s = role_s.get(GENERATOR, 0.0)
-    return {
-        "role_s": role_s,
-        "role_calls": {role: calls[role] for role in ROLES},
-        "parse_failures": {role: failures[role] for role in ROLES if role != GENERATOR},
-        "validation": {name: asdict(ledger) for name, ledger in state.ledger.items()} if state else {},
-        "relative_cost": sum(role_s.values()) / answering_s if answering_s else None,
-    }
-
-
-def _answering_j(joules: float | None, played: StepOutcome) -> float | None:
+def _answering_j(joules: float | None, role_s: Mapping[str, float]) -> float | None:
     """Return what the answers of a step have of its energy: the Generator's share of the roles' time."""
-    total_s = sum(played.role_s.values())
-    return None if joules is None or not total_s else joules * played.role_s.get(GENERATOR, 0.0) / total_s
-
-
-def _write_rows(
-    work: Work, engine: Engine, answers: Sequence[Answer], version: int, joules: float | None
-) -> None:
-    writer = PartWriter(work.paths, work.shard.shard_id, work.attempt)
-    for answer in answers:
-        record = _record(work, engine, answer, version)
-        writer.append(record)
-        work.story.row(record)
-    writer.flush(joules)
-    work.story.spent(joules)
+    total_s = sum(role_s.values())
+    return None if joules is None or not total_s else joules * role_s.get(GENERATOR, 0.0) / total_s
 
 
 def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:
@@ -219,59 +243,17 @@ def _record(work: Work, engine: Engine, answer: Answer, version: int) -> Record:
     )
 
 
-def _evolution(work: Work, engine_for_role: EngineForRole, stop: Callable[[], bool]) -> Evolution:
-    ace = work.cell.playbook_settings
-    place = "" if work.shard.worker is None else _journal(work).folder.name
-    return Evolution(work.cell, ace, engine_for_role, stop, work.validate, place)
-
-
-def _resumed(work: Work, evolution: Evolution, journal: Journal) -> tuple[State, Playbook]:
-    """Return what is committed; before the first step, what the evolution starts with."""
-    state = journal.state()
-    if state is None:
-        playbook = starting(work, evolution)
-        journal.start(playbook, evolution.engine.count_tokens(playbook.render()))
-        state = State(
-            work.cell.seed, playbook.version, playbook.digest, playbook.next_number, playbook.version
-        )
-    return state, journal.committed(state)
-
-
-def _play(
-    work: Work, evolution: Evolution, journal: Journal, state: State, playbook: Playbook, step: Step
-) -> StepOutcome:
-    """Play one step.
-
-    Raises:
-        Stopped, EngineError, UpstreamMissing: see `answer_by_rounds`.
-    """
-    if step.kind == ROUND:
-        return play_round(
-            evolution, playbook, step.work, state.pending, curate=step.curate, scored=step.scored
-        )
-    if step.kind == MERGE:
-        return StepOutcome(merged(work, evolution, playbook), {})
-    role_s: dict[str, float] = {}
-    if step.kind == GATE:
-        before = journal.playbook(state.accepted)
-        after, trial = gated(evolution, before, playbook, role_s)
-    else:
-        after, trial = compared_with_first(evolution, journal.playbook(0), playbook, role_s)
-    log.info("%s, epoch %d: %s %s", work.cell.cell_id, step.epoch, step.kind, trial.reason)
-    return StepOutcome(after, role_s, pending=state.pending, trial=trial)
-
-
-def _after(state: State, step: Step, played: StepOutcome) -> State:
+def _after(state: State, step: Step, outcome: StepOutcome, role_s: Mapping[str, float]) -> State:
     """Return the state with one more step in it."""
-    playbook, trial = played.playbook, played.trial
+    playbook, trial = outcome.playbook, outcome.trial
     ledger = dict(state.ledger)
     if trial is not None:
         asked = ledger.get(trial.purpose, GateLedger())
         comparisons = len(trial.pairs)
         ledger[trial.purpose] = asked.after(trial.accepted, comparisons=comparisons, queries=trial.queries)
-    role_s = dict(state.role_s)
-    for role, seconds in played.role_s.items():
-        role_s[role] = role_s.get(role, 0.0) + seconds
+    total_s = dict(state.role_s)
+    for role, seconds in role_s.items():
+        total_s[role] = total_s.get(role, 0.0) + seconds
     return replace(
         state,
         version=playbook.version,
@@ -282,14 +264,14 @@ def _after(state: State, step: Step, played: StepOutcome) -> State:
         epoch=step.epoch,
         epochs=(*state.epochs, playbook.version) if step.ends_epoch else state.epochs,
         ended=step.ends,
-        pending=played.pending,
+        pending=outcome.pending,
         ledger=ledger,
-        role_s=role_s,
+        role_s=total_s,
     )
 
 
-def _note(evolution: Evolution, step: Step, played: StepOutcome) -> StepNote:
-    playbook, trial = played.playbook, played.trial
+def _note(evolution: Evolution, step: Step, outcome: StepOutcome) -> StepNote:
+    playbook, trial = outcome.playbook, outcome.trial
     return StepNote(
         version=playbook.version,
         kind=step.kind,
@@ -299,7 +281,3 @@ def _note(evolution: Evolution, step: Step, played: StepOutcome) -> StepNote:
         decision=trial.reason if trial else "",
         accepted=trial.accepted if trial else None,
     )
-
-
-def _journal(work: Work) -> Journal:
-    return journal_of(work.paths, work.cell, work.shard)

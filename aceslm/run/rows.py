@@ -72,6 +72,6 @@ def record_of(work: Work, unit: Unit, completion: Completion, engine: Engine, pr
         batch_size=completion.batch_size,
         batch_ms=completion.batch_ms,
         min_margin=completion.min_margin,
-        attempt=str(work.attempt),
+        attempt=str(work.worker.name),
         variant=cell.variant or None,
     )

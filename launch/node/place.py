@@ -11,12 +11,16 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from aceslm.core.engine import Engine
 from aceslm.core.errors import LaunchError
 from aceslm.core.files import process_alive
+from aceslm.core.listener import NoTracking
 from aceslm.core.paths import AttemptName
-from aceslm.run.shard import FlushPolicy, StopFlag
+from aceslm.core.values import Cell
+from aceslm.run.work import FlushPolicy, StopFlag, Worker
 from launch.ledger import Intent
 from launch.slurm import client as slurm
 
@@ -38,6 +42,10 @@ class Place:
     num_ranks: int = 1
     job_id: str | None = None
     max_requeues: int = 0
+
+    def worker(self, engine_for: Callable[[Cell], Engine], tracking: NoTracking) -> Worker:
+        """Return who works here, with these engines."""
+        return Worker(self.name, engine_for, self.stop, self.policy, self.num_ranks, tracking=tracking)
 
     def leave(self) -> None:
         """After an early stop: go back into the queue when preempted or out of time."""

@@ -14,7 +14,7 @@ from aceslm.core.errors import ModelUnavailable, WorkError
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine
-from aceslm.plan.files import require_plans
+from aceslm.plan.files import read_run
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
@@ -103,28 +103,17 @@ def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
     Raises:
         WorkError: one or more shards failed; each has its own ended file.
     """
-    plans = require_plans(paths)
-    by_id = {shard.shard_id: (plan, shard) for plan in plans for shard in plan.shards}
+    run = read_run(paths)
     engines = EngineCache(intent.options)
-    tracking = shard_tracking(paths, plans)
+    tracking = shard_tracking(paths, run.plans)
     failures = []
     for shard_id in intent.tasks[index]:
-        plan, shard = by_id[shard_id]
+        shard = run.shard(shard_id)
         fraction = memory_fraction(paths, shard_id)
-        engines.retain(plan.cell(shard.cell_id), fraction)
+        engines.retain(run.cell(shard.cell_id), fraction)
         engine_for = partial(engines.engine_for, fraction=fraction)
         try:
-            outcome = run_shard(
-                paths,
-                plan,
-                shard,
-                engine_for,
-                place.name,
-                policy=place.policy,
-                stop=place.stop,
-                num_ranks=place.num_ranks,
-                tracking=tracking,
-            )
+            outcome = run_shard(run, shard, place.worker(engine_for, tracking))
         except Exception as error:
             log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
             failures.append(f"{shard_id}: {error}")

@@ -21,7 +21,7 @@ from aceslm.core.values import Plan, Shard
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import unfinished
 from aceslm.results.status import RunStatus, is_done, run_status
-from aceslm.run.shard import StopFlag
+from aceslm.run.work import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.node.log_files import log_to_file
 from launch.submit.local import LocalPool, num_gpus, pack, task_needs

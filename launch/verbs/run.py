@@ -138,7 +138,7 @@ def _playbook_settings(mode: str, path: Path | None) -> dict[str, str]:
 def _write_back(prepared: Prepared, path: Path) -> None:
     """Write the last version of the run's playbook to the user's file."""
     from aceslm.ace.playbook import codec
-    from aceslm.run.evolve import final_playbook
+    from aceslm.run.evolution_journal import final_playbook
 
     (cell,) = prepared.cells
     playbook = final_playbook(prepared.paths, cell)
