@@ -1,13 +1,15 @@
-"""Working on one shard from a test: the plan's run, and a worker made of what matters to the test."""
+"""Working on one shard, and merging, from a test: what does not matter to the test is left out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from aceslm.aggregate import aggregate
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Plan, Shard
+from aceslm.results.coverage import Coverage
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.run.work import Worker
 
@@ -22,3 +24,8 @@ def work_shard(
 ) -> Outcome:
     """Run what is missing of one shard of `plan`; further keywords are fields of `Worker`."""
     return run_shard(Run(paths, (plan,)), shard, Worker(name, engine_for, **worker))
+
+
+def merged(paths: RunPaths, *, report: bool = True) -> Coverage:
+    """Aggregate a run without telling W&B; return what the merge found."""
+    return aggregate(paths, report=report, tell=False).coverage

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command, only_run
-from shards import work_shard
+from shards import merged, work_shard
 from test_run import TIMINGS, planned
 
 from aceslm.ace.playbook import codec
@@ -24,7 +24,6 @@ from aceslm.core.run import Run
 from aceslm.core.values import GenerationSettings, Sample
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
-from aceslm.results.merge import merge_run
 from aceslm.run import evolution_journal as journal
 from aceslm.run import evolve as evolving
 from aceslm.run.evolution_journal import final_playbook
@@ -91,13 +90,13 @@ def versions(paths: RunPaths) -> dict[str, bytes]:
 
 
 def rows(paths: RunPaths) -> pd.DataFrame:
-    merge_run(paths)
+    merged(paths)
     frame = pd.read_parquet(paths.results)
     return frame.drop(columns=[*TIMINGS, "reflection_latency_ms"])
 
 
 def gold_of(paths: RunPaths) -> dict[str, str]:
-    merge_run(paths)
+    merged(paths)
     frame = pd.read_parquet(paths.results)
     return dict(zip(frame["sample_id"], frame["gold"], strict=True))
 

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 import pytest
 from conftest import Command, only_run
+from shards import merged
 from test_run import planned
 
 from aceslm.analysis.costs import BreakEven, Spent, break_evens, cell_costs, total
 from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import load_plans
-from aceslm.results.merge import merge_run
 from aceslm.run import attempts
 
 
@@ -183,7 +183,7 @@ def test_a_rehearsed_grid_with_ace_says_its_break_even(tmp_path: Path) -> None:
 
     for shard in plan.shards:
         work_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("j1"))
-    merge_run(paths)
+    merged(paths)
     page = (paths.root / "summary.md").read_text()
     assert "over scaffold" in page
     (even,) = json.loads(paths.costs.read_text())["break_even"]

@@ -12,14 +12,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from shards import work_shard
+from shards import merged, work_shard
 from test_run import planned, run_first
 
 from aceslm.core.errors import EngineError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
-from aceslm.results.merge import merge_run
 from aceslm.run import energy
 from aceslm.run import energy_counters as counters_module
 from aceslm.run.energy import Counter, Counters, EnergyMeter
@@ -110,7 +109,7 @@ def test_the_energy_of_a_shard_is_shared_out_over_its_rows_and_adds_up(
 ) -> None:
     paths, bench = planned(tmp_path, many_samples), Bench()
     run_metered(paths, bench, Working(bench), policy=FlushPolicy(rows=10))
-    assert merge_run(paths).complete
+    assert merged(paths).complete
     frame = pd.read_parquet(paths.results)
     assert frame["energy_j"].sum() == pytest.approx(60 * 0.5 * 200.0)
     assert frame["energy_j"].tolist() == pytest.approx([100.0] * 60)
@@ -185,7 +184,7 @@ def test_a_counter_that_fails_on_the_way_is_null_with_one_warning_and_costs_no_r
 
     with caplog.at_level(logging.WARNING):
         run_metered(paths, bench, Troubled(bench), policy=FlushPolicy(rows=10))
-    assert merge_run(paths).complete
+    assert merged(paths).complete
     frame = pd.read_parquet(paths.results)
     assert len(frame) == 60
     assert frame["energy_j"].notna().sum() == 20
@@ -217,7 +216,7 @@ def test_on_a_machine_without_counters_energy_is_null_and_the_attempt_says_why(
 ) -> None:
     paths = planned(tmp_path, many_samples)
     run_first(paths)
-    assert merge_run(paths).complete
+    assert merged(paths).complete
     assert pd.read_parquet(paths.results)["energy_j"].isna().all()
     facts = ended(paths)
     assert facts["energy_j"] is None
@@ -405,7 +404,7 @@ def test_the_answers_of_a_round_get_the_generators_share_of_its_energy(tmp_path:
         AttemptName("j1"),
         meter_of=bench.meter,
     )
-    assert merge_run(paths).complete
+    assert merged(paths).complete
     answers_j = pd.read_parquet(paths.results)["energy_j"]
     assert answers_j.gt(0).all()
     assert answers_j.sum() < ended(paths)["energy_j"] == pytest.approx(bench.joules - 5_000.0)

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from conftest import Command, only_run
-from shards import work_shard
+from shards import merged, work_shard
 
 from aceslm.core.errors import CorruptRun, DataError, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
@@ -21,7 +21,6 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
 from aceslm.results import merge, status
-from aceslm.results.merge import merge_run
 from aceslm.results.status import run_status
 from aceslm.run import parts
 from aceslm.run.attempts import attempt_on, failure_class
@@ -288,7 +287,7 @@ def test_a_truncated_part_is_computed_again(tmp_path: Path, many_samples: Path) 
     part = sorted(paths.parts(shard.shard_id).iterdir())[1]
     part.write_bytes(part.read_bytes()[:-20])
     assert work_shard(paths, plan, shard, lambda _: ScriptedEngine(), AttemptName("k")) is Outcome.DONE
-    assert merge_run(paths).complete
+    assert merged(paths).complete
 
 
 def test_two_workers_on_one_shard_end_in_the_same_result_as_one(
@@ -296,7 +295,7 @@ def test_two_workers_on_one_shard_end_in_the_same_result_as_one(
 ) -> None:
     alone = planned(tmp_path / "alone", many_samples)
     run_first(alone)
-    merge_run(alone)
+    merged(alone)
     monkeypatch.setenv("ACESLM_SCRIPTED_DELAY_S", "0.002")
     shared = planned(tmp_path / "shared", many_samples)
     outcomes: list[Outcome] = []
@@ -313,7 +312,7 @@ def test_two_workers_on_one_shard_end_in_the_same_result_as_one(
     assert Outcome.DONE in outcomes
     assert set(outcomes) <= {Outcome.DONE, Outcome.ALREADY_DONE}
     assert len(outcomes) == 4
-    coverage = merge_run(shared)
+    coverage = merged(shared)
     assert coverage.complete
     pd.testing.assert_frame_equal(content(alone.root), content(shared.root))
     assert len(list(shared.shards.glob("*.parquet"))) == 1
@@ -338,7 +337,7 @@ def test_a_second_try_of_the_same_name_overwrites_no_part(tmp_path: Path, many_s
     engine = stopped_after(25, stop)
     work_shard(paths, plan, shard, lambda _: engine, AttemptName("w7"), stop=stop)
     assert run_first(paths, "w7") is Outcome.DONE
-    assert merge_run(paths).complete
+    assert merged(paths).complete
 
 
 def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
@@ -361,12 +360,12 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
                 work_shard(paths, plan, other, lambda _: ScriptedEngine(), AttemptName("a"))
 
     monkeypatch.setattr(merge._Sources, "add", add_then_work_goes_on)
-    coverage = merge_run(paths)
+    coverage = merged(paths)
     found = content(paths.root)["sample_id"].tolist()
     assert len(found) == coverage.units_found == 36
     assert found == sorted(set(found))
     monkeypatch.undo()
-    assert merge_run(paths).complete
+    assert merged(paths).complete
 
 
 def test_units_that_two_workers_answered_differently_are_counted(tmp_path: Path, many_samples: Path) -> None:
@@ -382,7 +381,7 @@ def test_units_that_two_workers_answered_differently_are_counted(tmp_path: Path,
     other = rows.set_column(position, rows.schema.field(position), pa.array(["other"] * len(rows)))
     write_table(other.slice(0, 4), paths.part(shard.shard_id, AttemptName("k"), 1))
     run_first(paths, "l")
-    coverage = merge_run(paths)
+    coverage = merged(paths)
     assert (coverage.duplicates, coverage.conflicts) == (4, 4)
 
 
@@ -420,7 +419,7 @@ def test_a_worker_whose_parts_the_finisher_deletes_ends_in_peace(
     monkeypatch.setattr(parts, "write_table", write_late)
     assert run_first(paths, "slow") is Outcome.DONE
     monkeypatch.undo()
-    assert merge_run(paths).complete
+    assert merged(paths).complete
 
 
 def test_a_finisher_whose_twin_has_removed_their_file_ends_cleanly(
@@ -444,7 +443,7 @@ def test_a_finisher_whose_twin_has_removed_their_file_ends_cleanly(
     monkeypatch.setattr(Path, "replace", replace_and_lose)
     assert run_first(paths, "loser") is Outcome.DONE
     monkeypatch.undo()
-    assert merge_run(paths).complete
+    assert merged(paths).complete
 
 
 def test_an_engine_that_forgets_a_prompt_breaks_the_run(tmp_path: Path, many_samples: Path) -> None:
@@ -487,7 +486,7 @@ def test_a_merge_of_split_shards_keeps_the_order_and_counts_duplicates(
     second = load_plans(paths)[1]
     for shard in second.shards:
         work_shard(paths, second, shard, lambda _: ScriptedEngine(), AttemptName("k"))
-    coverage = merge_run(paths)
+    coverage = merged(paths)
     assert coverage.complete
     assert coverage.duplicates == 20 + 5
     assert coverage.conflicts == 0

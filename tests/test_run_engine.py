@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from near_ties import NEAR_TIE
-from shards import work_shard
+from shards import merged, work_shard
 from tiny_models import save_tiny_llama
 
 from aceslm.config.grid import GridConfig
@@ -23,7 +23,6 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine, shared_prefix
 from aceslm.plan.files import load_plans
-from aceslm.results.merge import merge_run
 from aceslm.run.parts import read_parts
 from aceslm.run.published import verified_shard
 from aceslm.run.shard import Outcome
@@ -191,7 +190,7 @@ def test_the_shared_prefill_and_the_token_budget_are_noted_and_the_summary_count
     ended = read_json(paths.ended(plan.shards[0].shard_id, AttemptName("j")))
     assert ended["timings"]["token_budget_fraction"] == 0.5
     assert ended["timings"]["shared_prefill_s"] == timings["shared_prefill_s"]
-    merge_run(paths)
+    merged(paths)
     summary = pd.read_csv(paths.summary_csv).iloc[0]
     assert summary["amortised_ms"] == pytest.approx(timings["generate_s"] * 1000 / UNITS)
     assert summary["amortised_ms"] < summary["avg_latency_ms"]

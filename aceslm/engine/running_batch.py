@@ -30,7 +30,7 @@ class BatchLimits:
 
 
 @dataclass(slots=True)
-class _Row:
+class _RunningRow:
     """One request in a slot; `stored` own tokens are in the cache."""
 
     index: int
@@ -65,7 +65,7 @@ class Flight:
         self._queue = AdmissionQueue(tree.order)
         self._users = users_of_nodes(tree)
         self._blocks: dict[int, Block] = {}
-        self._rows: list[_Row | None] = []
+        self._rows: list[_RunningRow | None] = []
         self._cache = self._new_cache()
         self._fitted_for = len(self._queue)
         self.shared_prefill_s = 0.0
@@ -162,13 +162,13 @@ class Flight:
             )
             shared = self._tree.shared(index)
             path = tuple(self._blocks[node] for node in self._tree.path(index))
-            row = _Row(index, reply, shared, len(request.ids) - shared, path)
+            row = _RunningRow(index, reply, shared, len(request.ids) - shared, path)
             slot = self._place(row)
             slots.append(slot)
             fills.append(Fill(request.ids[shared:], shared, path, self._cache, slot))
         return self._choose(slots, self._packed.prefill(fills))
 
-    def _place(self, row: _Row) -> int:
+    def _place(self, row: _RunningRow) -> int:
         if None in self._rows:
             slot = self._rows.index(None)
             self._rows[slot] = row
@@ -216,7 +216,7 @@ class Flight:
         logits = self._packed.decode(steps, self._cache)
         return self._choose(range(len(rows)), logits, drafts)
 
-    def _draft(self, row: _Row) -> list[int]:
+    def _draft(self, row: _RunningRow) -> list[int]:
         """Return guessed next tokens; none where a penalty or a grammar follows every token."""
         if row.reply.matcher or self._settings.repetition_penalty != 1.0:
             return []
@@ -245,7 +245,7 @@ class Flight:
         return finished
 
     def _follow(
-        self, row: _Row, draft: Sequence[int], chosen: Sequence[tuple[int, float]], decoding: bool
+        self, row: _RunningRow, draft: Sequence[int], chosen: Sequence[tuple[int, float]], decoding: bool
     ) -> Completion | None:
         """Take the chosen tokens for as long as the draft before them was right."""
         completion, taken = None, 0

@@ -59,19 +59,18 @@ class AggregateTask:
     submission: int
 
     def __call__(self) -> None:
-        """Merge the run; submit what did not fit into the queue before."""
-        from aceslm.results.merge import merge_run, require_complete
-        from aceslm.tracking.aggregate import track_run
+        """Submit what did not fit into the queue before; merge what there is."""
+        from aceslm.aggregate import aggregate
+        from aceslm.results.coverage import require_complete
 
         log_to_stdout()
         paths = RunPaths(Path(self.root))
         intent = read_intent(paths, self.submission)
         record_lost_attempts(paths, [name for task in intent.tasks for name in task])
-        coverage = merge_run(paths)
-        if next_wave(paths, intent):
-            return
-        track_run(paths)
-        require_complete(coverage, paths)
+        more = next_wave(paths, intent)
+        made = aggregate(paths, tell=not more)
+        if not more:
+            require_complete(made.coverage, paths)
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,14 +74,15 @@ def evolve(
     with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
     scored split. It is a run under results/, so it resumes like any other.
     """
+    from aceslm.aggregate import aggregate
     from aceslm.config.grid import apply_override
-    from aceslm.results.merge import merge_run, require_complete
+    from aceslm.results.coverage import require_complete
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import show_evolutions, tell_wandb
+    from launch.verbs.results import say_told, show_evolutions
 
     values: dict[str, Any] = {
         "models": [model_id],
@@ -106,9 +107,9 @@ def evolve(
     with live_table() as show:
         if not launch_missing(paths, launch, on_tick=show):
             note(f"already complete: {paths.root}")
-    coverage = merge_run(paths)
-    tell_wandb(paths)
-    require_complete(coverage, paths)
+    made = aggregate(paths)
+    say_told(made)
+    require_complete(made.coverage, paths)
     folder = output_dir or paths.root / "epochs"
     lines = _export(prepared, folder)
     _show(prepared, lines, json_)

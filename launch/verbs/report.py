@@ -30,14 +30,14 @@ def report(
     The aggregation makes it too. A run that was not merged since its last shard is merged first; a partial
     one says so at its head. Above the limit, or 30 MB, samples with errors come first, then a seeded draw.
     """
+    from aceslm.aggregate import aggregate
     from aceslm.core.paths import RunPaths
     from aceslm.report import write_report
-    from aceslm.results.merge import merge_run
     from launch.show.console import note, print_json, say
 
     paths = RunPaths(run)
     if _is_stale(paths):
-        merge_run(paths, report=False)
+        aggregate(paths, report=False, tell=False)
     made = write_report(paths, output, max_samples)
     if json_:
         print_json({**asdict(made), "path": str(made.path)})

@@ -12,6 +12,7 @@ from launch.verbs.options import JsonOption, RunArgument, as_json
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.aggregate import Aggregated
     from aceslm.core.paths import RunPaths
 
 
@@ -77,14 +78,15 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
     """Merge a run, print its summary and failures, and fail unless everything is there."""
-    from aceslm.results.merge import merge_run, require_complete
+    from aceslm.aggregate import aggregate as merge
+    from aceslm.results.coverage import require_complete
 
-    coverage = merge_run(paths)
+    made = merge(paths)
     show_results(paths, as_json_)
-    tell_wandb(paths)
-    if not coverage.complete:
+    say_told(made)
+    if not made.coverage.complete:
         show_failures(paths)
-    require_complete(coverage, paths)
+    require_complete(made.coverage, paths)
 
 
 def show_results(paths: RunPaths, as_json_: bool) -> None:
@@ -119,16 +121,14 @@ def show_primary(paths: RunPaths) -> None:
         say(line)
 
 
-def tell_wandb(paths: RunPaths) -> None:
-    """Tell W&B about a merged run, and say so where something is left to upload."""
-    from aceslm.tracking.aggregate import track_run
+def say_told(made: Aggregated) -> None:
+    """Say what W&B was told, and what is left to upload."""
     from launch.show.console import note
 
-    told = track_run(paths)
-    if told.online:
-        note(f"W&B: {told.online} runs are online")
-    if told.offline:
-        note(f"W&B: {told.offline} runs are offline; `aceslm sync {paths.root}` uploads them")
+    if made.told.online:
+        note(f"W&B: {made.told.online} runs are online")
+    if made.told.offline:
+        note(f"W&B: {made.told.offline} runs are offline; `aceslm sync {made.run.paths.root}` uploads them")
 
 
 def show_failures(paths: RunPaths) -> None:
