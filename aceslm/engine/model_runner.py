@@ -70,7 +70,7 @@ class PackedModel:
         return torch.cat(found)
 
     def decode(self, rows: Sequence[DecodeRow], cache: SlotCache) -> torch.Tensor:
-        """SlotRun one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
+        """Run one step for the rows in slots 0, 1, ...; return logits (all their tokens, vocabulary)."""
         wanted = sum(len(row.tokens) for row in rows)
         padded = [*rows, *[_DUMMY] * (min(self.min_rows, cache.slots) - len(rows))]
         slots = [slot for slot, row in enumerate(padded) for _ in row.tokens]
