@@ -75,13 +75,13 @@ def evolve(
     scored split. It is a run under results/, so it resumes like any other.
     """
     from aceslm.config.grid import apply_override
-    from aceslm.results.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import show_evolutions, tell_wandb
+    from launch.verbs.results import require_answered, show_evolutions, tell_wandb
 
     values: dict[str, Any] = {
         "models": [model_id],
@@ -108,7 +108,7 @@ def evolve(
             note(f"already complete: {paths.root}")
     coverage = merge_run(paths)
     tell_wandb(paths)
-    require_complete(coverage, paths)
+    require_answered(coverage, paths)
     folder = output_dir or paths.root / "epochs"
     lines = _export(prepared, folder)
     _show(prepared, lines, json_)

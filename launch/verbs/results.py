@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.core.paths import RunPaths
+    from aceslm.results.merge import Coverage
 
 
 def aggregate(run: RunArgument, json_: JsonOption = False) -> None:
@@ -77,13 +78,37 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
     """Merge a run, print its summary and failures, and fail unless everything is there."""
-    from aceslm.results.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run
 
     coverage = merge_run(paths)
     show_results(paths, as_json_)
     tell_wandb(paths)
     if not coverage.complete:
         show_failures(paths)
+    require_answered(coverage, paths)
+
+
+def require_answered(coverage: Coverage, paths: RunPaths) -> None:
+    """Fail unless everything is there: with the cause where a retry would only meet it again.
+
+    Raises:
+        UsageError: what is missing failed by its own input (a model or data file).
+        CorruptRun, IncompleteRun: say what to type.
+    """
+    from aceslm.core.errors import UsageError
+    from aceslm.results.merge import require_complete
+    from aceslm.results.status import run_status
+
+    failed = run_status(paths).shards("failed") if coverage.missing and not coverage.corrupt else []
+    classes = {shard.last_class for shard in failed}
+    if "data" in classes <= {"data", "upstream"} and {one.shard_id for one in failed} >= set(
+        coverage.missing
+    ):
+        causes = dict.fromkeys(shard.message for shard in failed if shard.last_class == "data")
+        raise UsageError(
+            f"{len(coverage.missing)} of {coverage.shards_planned} shards cannot be answered: "
+            f"{'; '.join(map(str, causes))}"
+        )
     require_complete(coverage, paths)
 
 

@@ -70,13 +70,13 @@ def run(
 
     It is a one-cell run under results/, so it resumes like any other.
     """
-    from aceslm.results.merge import merge_run, require_complete
+    from aceslm.results.merge import merge_run
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import show_evolutions, tell_wandb
+    from launch.verbs.results import require_answered, show_evolutions, tell_wandb
 
     check_output(output_path)
     values = {
@@ -106,7 +106,7 @@ def run(
         note(f"already complete ({paths.root}): --fresh to redo")
     coverage = merge_run(paths)
     tell_wandb(paths)
-    require_complete(coverage, paths)
+    require_answered(coverage, paths)
     rows = _rows(prepared, limit)
     if output_path is not None:
         export(rows, output_path)
