@@ -290,16 +290,30 @@ def test_a_run_of_weights_that_do_not_fit_says_why_in_one_line_and_scores_nothin
 ) -> None:
     change, message = LOADS[case]
     change(copy_of(saved, tmp_path / "copy"))
-    for verb in ("run", "evolve"):
-        command = (verb, "--model-id", "./copy", "--task-name", "iot_tiny", "--device", "cpu", "--limit", "1")
-        result = aceslm(*command)
+    (tmp_path / "grid.yaml").write_text("models: [./copy]\ntasks: [iot_tiny]\nmodes: [baseline, ace]\n")
+    one = ("--model-id", "./copy", "--task-name", "iot_tiny")
+    for verb in (("run", *one), ("evolve", *one), ("submit", "grid.yaml", "--cluster", "debug")):
+        result = aceslm(*verb, "--device", "cpu", "--limit", "1")
         last = result.err.splitlines()[-1]
         assert last.startswith("error: ")
         assert message in last
         assert result.status == 2
         assert "Traceback" not in result.err
         assert "retry" not in result.err
-        assert "accuracy" not in result.out
+        assert "0.000" not in result.out
+
+
+def test_where_some_models_answer_the_one_that_cannot_is_named_at_the_end(
+    aceslm: Command, saved: Path, tmp_path: Path
+) -> None:
+    without("lm_head.weight")(copy_of(saved, tmp_path / "copy"))
+    grid = tmp_path / "grid.yaml"
+    grid.write_text("models: [scripted, ./copy]\ntasks: [iot_tiny]\nmodes: [baseline]\nlimit: 1\n")
+    result = aceslm("submit", grid, "--cluster", "debug", "--device", "cpu")
+    assert result.status == 2
+    last = result.err.splitlines()[-1]
+    assert last.startswith("error: 1 of 2 shards cannot be answered: model '")
+    assert "no output layer was saved" in last
 
 
 def test_prestage_refuses_weights_that_only_the_load_shows_to_be_wrong(saved: Path, tmp_path: Path) -> None:
@@ -328,6 +342,19 @@ def test_a_lack_of_memory_at_the_load_is_not_taken_for_broken_files(
 
     monkeypatch.setattr("transformers.AutoModelForCausalLM.from_pretrained", full)
     with pytest.raises(torch.OutOfMemoryError):
+        load(saved)
+
+
+def test_a_model_that_does_not_compute_on_the_device_says_so(
+    saved: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_kernel(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("no kernel for this dtype\nmore")
+
+    monkeypatch.setattr("transformers.LlamaForCausalLM.forward", no_kernel)
+    with pytest.raises(
+        EngineError, match=r"on cpu in float32: NotImplementedError: no kernel for this dtype$"
+    ):
         load(saved)
 
 

@@ -238,9 +238,20 @@ def _forget_generation_config(model: Any) -> None:
 
 def _first_pass(loaded: LoadedModel) -> None:
     """Run a short text: broken weights show, and bitsandbytes packs its own (loading, not generating)."""
-    ids = loaded.tokenizer("The answer is 42.", return_tensors="pt", add_special_tokens=True)["input_ids"]
-    with torch.inference_mode():
-        logits = loaded.model(input_ids=ids.to(loaded.device), use_cache=False).logits
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    text = loaded.tokenizer("The answer is 42.", add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[token for token in text if token < rows] or [0]], device=loaded.device)
+    try:
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids, use_cache=False).logits
+    except Exception as error:
+        if memory_error(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise EngineError(
+            f"model '{loaded.spec.model_id}' does not compute on {loaded.device} in "
+            f"{dtype_name(loaded.dtype)}: {type(error).__name__}: {reason}"
+        ) from error
     refuse_wrong_numbers(loaded.spec, logits[0].float(), loaded.dtype)
 
 

@@ -88,10 +88,11 @@ def _fault(folder: Path, stamp: object, remote_code: bool) -> str | None:
 def wrapper_hint(prefix: str) -> str:
     """Say where a prefix of all keys comes from and how to strip it."""
     origin = WRAPPERS.get(prefix)
-    came = f"saved from {origin}: " if origin else ""
+    if origin is None:
+        return f"strip '{prefix}' from every key"
     bare = f"k.replace('{prefix}', '')" if prefix.startswith("_") else f"k.removeprefix('{prefix}')"
     return (
-        f"{came}strip '{prefix}', with safetensors.torch: "
+        f"saved from {origin}: strip '{prefix}', with safetensors.torch: "
         f"save_file({{{bare}: v for k, v in load_file(F).items()}}, F, metadata={{'format': 'pt'}})"
     )
 
@@ -219,7 +220,8 @@ def _check_sizes(config: Mapping[str, Any], tensors: Mapping[str, Any]) -> None:
         more_allowed = any(word in key for key in config for word in _EXTRA_LAYERS)
         if not set(range(layers)) <= present or (max(present) >= layers and not more_allowed):
             raise _Fault(
-                f"config.json says {layers} layers, the weights hold {len(present)} ({found[0][1]}*): {_MIXED}"
+                f"config.json says {layers} layers, the weights hold {len(present)} ({found[0][1]}N): "
+                f"{_MIXED}"
             )
     embeddings = [key for key in tensors if key.endswith(_EMBEDDINGS) and "vision" not in key]
     vocabulary, width = _number(config, "vocab_size"), _number(config, "hidden_size", "n_embd", "d_model")

@@ -51,6 +51,7 @@ def summarize(
     from launch.show.console import say
 
     path = output_path or input_dir / "summary.csv"
+    _check_summary(path)
     frame = read_results_folder(input_dir)
     if similarity is not None:
         frame["similarity"] = _similarity(frame, similarity)
@@ -60,6 +61,26 @@ def summarize(
     _show(summary, f"summary of {input_dir}", json_)
     if not json_:
         say(f"written: {path} and {path.with_suffix('.md')}")
+
+
+def _check_summary(path: Path) -> None:
+    """Refuse to write a summary, or the page beside it, over anything else.
+
+    Raises:
+        UsageError: names the file.
+    """
+    from aceslm.core.errors import UsageError
+    from launch.prepare.outputs import holds_columns, refuse_foreign
+
+    def is_page(page: Path) -> bool:
+        text = page.read_text(encoding="utf-8", errors="replace")
+        return text.startswith("# ") and "\n| model |" in text
+
+    if path.suffix != ".csv":
+        raise UsageError(f"--output-path {path}: the name must end in .csv (the page goes beside it, as .md)")
+    wanted = holds_columns("model_id", "task_name", "mode", "accuracy", none_of=("correct",))
+    refuse_foreign("--output-path", path, wanted, "a summary")
+    refuse_foreign("--output-path", path.with_suffix(".md"), is_page, "the page of a summary")
 
 
 def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
