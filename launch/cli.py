@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from aceslm.core.errors import AceslmError
+from aceslm.core.logs import CONSOLE_FORMAT, ConsoleLines
 from launch.verbs import (
     bench,
     data,
@@ -69,9 +70,9 @@ def _verb(
             raise typer.BadParameter(
                 f"'{log_level}' is not one of {', '.join(_LEVELS)}", param_hint="--log-level"
             )
-        logging.basicConfig(
-            level=log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
-        )
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter(CONSOLE_FORMAT) if debug else ConsoleLines())
+        logging.basicConfig(level=log_level.upper(), handlers=[handler])
         try:
             function(*args, **kwargs)
         except AceslmError as error:

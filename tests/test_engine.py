@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aceslm.core.errors import ConfigError, EngineError, ModelUnavailable
 from aceslm.core.prompts import Completion, Message, Prompt
 from aceslm.core.values import GenerationSettings, ModelSpec
 from aceslm.engine import load_engine
+from aceslm.engine import requests as replies
 from aceslm.engine.chat_template import Prompter
 from aceslm.engine.generate import GenerateEngine
 from aceslm.engine.loading import _why_not
@@ -126,6 +128,80 @@ def test_out_of_memory_halves_the_batch_and_loses_nothing(
     monkeypatch.setattr(engine._loaded.model, "generate", tight)
     found = answers(engine, [prompt(text) for text in QUESTIONS])
     assert sizes[:3] == [4, 2, 1]
+    assert {k: v.token_ids for k, v in found.items()} == {k: v.token_ids for k, v in expected.items()}
+
+
+def limited(
+    engine: Any, monkeypatch: pytest.MonkeyPatch, fits: Callable[[int, int], bool]
+) -> list[tuple[int, int]]:
+    """Let `generate` run out of memory unless (rows, tokens) fit; return what was tried."""
+    real, tried = engine._loaded.model.generate, []
+
+    def generate(input_ids: torch.Tensor, **arguments: Any) -> Any:
+        tried.append(tuple(input_ids.shape))
+        if not fits(*input_ids.shape):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(input_ids=input_ids, **arguments)
+
+    monkeypatch.setattr(engine._loaded.model, "generate", generate)
+    return tried
+
+
+@pytest.mark.parametrize("rows_that_fit", [1, 2, 3])
+def test_what_memory_left_of_the_batch_is_kept_for_later_batches_and_calls(
+    folder: Path, rows_that_fit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(folder, batch_size=8)
+    tried = limited(engine, monkeypatch, lambda rows, _: rows <= rows_that_fit)
+    prompts = [prompt(f"What is {n}?", new=2) for n in range(20)]
+    assert len(answers(engine, prompts)) == 20
+    failures = [rows for rows, _ in tried if rows > rows_that_fit]
+    left = 1 if rows_that_fit == 1 else 2
+    assert failures == [rows for rows in (8, 4, 2) if rows > rows_that_fit]
+    assert engine.counters.token_budget_fraction == left / 8
+    tried.clear()
+    assert len(answers(engine, prompts)) == 20
+    assert {rows for rows, _ in tried} == {left}
+
+
+def test_a_row_that_never_fits_leaves_the_batch_of_the_others_as_it_was(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make(folder, batch_size=4)
+    tried = limited(engine, monkeypatch, lambda _, tokens: tokens < 60)
+    others = [prompt(f"What is {n}?", new=2) for n in range(8)]
+    found = answers(engine, [prompt("option " * 60, "huge"), *others])
+    assert "out of memory" in (found["huge"].error or "")
+    assert [rows for rows, _ in tried] == [4, 2, 1, 4, 4]
+    assert engine.counters.token_budget_fraction == 1.0
+
+
+@pytest.mark.parametrize("name", ["generate", "shared_prefix"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_reply_whose_logits_become_nan_fails_alone(
+    folder: Path, name: str, value: float, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("aceslm.engine.shared_prefix.MIN_SAVED_TOKENS", 8)
+    engine = load_engine(resolve_model(str(folder)), engine=name, dtype="float32", device="cpu", batch_size=4)
+    settings = GenerationSettings(temperature=temperature)
+    prompts = [prompt(text, new=6) for text in QUESTIONS]
+    expected = answers(engine, prompts, settings)
+    real = replies.token_scores
+
+    def overflowing(logits: torch.Tensor, rows: Any, *rest: Any) -> torch.Tensor:
+        logits = logits.clone()
+        for number, reply in enumerate(rows):
+            if reply.request.prompt.request_id == "normal" and len(reply.tokens) >= 2:
+                logits[number] = value
+        return real(logits, rows, *rest)
+
+    for module in ("generate", "flight"):
+        monkeypatch.setattr(f"aceslm.engine.{module}.token_scores", overflowing)
+    found = answers(engine, prompts, settings)
+    assert found["normal"].finish_reason == "error"
+    assert re.search(r"logits are NaN or infinite after \d new tokens", found["normal"].error or "")
+    del found["normal"], expected["normal"]
     assert {k: v.token_ids for k, v in found.items()} == {k: v.token_ids for k, v in expected.items()}
 
 

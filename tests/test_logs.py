@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 from conftest import Command, only_run
 
-from aceslm.core.logs import HIDDEN, JsonLines, about, redacted
+from aceslm.core.errors import BrokenModel, EngineError
+from aceslm.core.logs import HIDDEN, ConsoleLines, JsonLines, about, redacted
 from launch.node.log_files import read_lines, rendered
 
 
@@ -27,6 +28,18 @@ def test_a_line_says_time_level_and_what_it_is_about() -> None:
     assert (line["level"], line["logger"], line["message"]) == ("INFO", "aceslm.x", "hello")
     assert (line["shard"], line["attempt"], line["unit"]) == ("c000-p01-0003", "7_0-r0", "u1")
     assert set(line_of("outside")) == {"time", "level", "logger", "message"}
+
+
+def test_a_terminal_shows_the_message_of_an_error_and_the_traceback_of_a_bug() -> None:
+    def shown(error: Exception) -> str:
+        log = logging.getLogger("aceslm.x")
+        return ConsoleLines().format(
+            log.makeRecord("x", 40, "f", 1, "failed", (), (type(error), error, None))
+        )
+
+    assert shown(EngineError("no such device")) == "ERROR x: failed: no such device"
+    assert shown(BrokenModel("cut off")) == "ERROR x: failed"  # the command ends with it
+    assert "ZeroDivisionError" in shown(ZeroDivisionError("division by zero"))
 
 
 @pytest.mark.parametrize(

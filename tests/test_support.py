@@ -12,6 +12,8 @@ from near_ties import GREEDY
 from tinies import LONG, OTHER, Tinies, Tiny, ask, check_all, mixed_prompts
 from tiny_models import ORIGINAL_LENGTH
 
+from aceslm.core.errors import BrokenModel
+from aceslm.engine import self_check as support
 from aceslm.engine.attention import (
     decode as decode_plan,
 )
@@ -162,6 +164,52 @@ def test_a_model_that_ignores_its_positions_is_refused(tinies: Tinies) -> None:
     usual = rotary.forward
     rotary.forward = lambda x, position_ids: usual(x, torch.arange(position_ids.shape[1])[None])
     assert "logits differ by" in (proof(loaded) or "")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("row", [0, 1])
+@pytest.mark.parametrize("position", [0, -1])
+def test_one_logit_that_is_no_number_fails_the_proof(
+    tinies: Tinies, value: float, row: int, position: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = loaded_model(tinies("llama"))
+    real = support._packed_logits
+
+    def poisoned(*args: Any) -> tuple[list[torch.Tensor], int]:
+        logits, token_bytes = real(*args)
+        logits[row][position, 5] = value
+        return logits, token_bytes
+
+    monkeypatch.setattr(support, "_packed_logits", poisoned)
+    loaded.model.set_attn_implementation("sdpa")
+    assert "logits differ by inf" in (proof(loaded) or "")
+    assert loaded.model.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_logits_that_are_no_numbers_on_either_side_never_agree(value: float) -> None:
+    fine = torch.randn(3, 9, generator=torch.Generator().manual_seed(0))
+    for row in range(3):
+        bad = fine.clone()
+        bad[row, 4] = value
+        for got, wanted in ((bad, fine), (fine, bad), (bad, bad)):
+            assert support._difference(got, wanted) == float("inf")
+    assert support._difference(fine, fine) == 0
+    assert support._difference(1e38 * fine, -1e38 * fine) == float("inf")  # the norm overflows
+
+
+def test_a_model_whose_own_logits_turn_into_nan_behind_a_prefix_is_called_broken(tinies: Tinies) -> None:
+    loaded = loaded_model(tinies("llama"))
+    usual = loaded.model.forward
+
+    def late_nan(*args: Any, **kwargs: Any) -> Any:
+        out = usual(*args, **kwargs)
+        out.logits[:, 15:] = torch.nan
+        return out
+
+    loaded.model.forward = late_nan
+    with pytest.raises(BrokenModel, match="of its own logits are NaN or infinite"):
+        proof(loaded)
 
 
 def test_an_engine_whose_proof_fails_answers_by_generate(

@@ -6,6 +6,7 @@
     │   └── DataError          a task file: file, record and key are named
     └── WorkError              exit status 1: the work itself failed
         ├── ModelUnavailable   a model that is neither cached nor reachable, or does not load
+        │   └── BrokenModel    exit status 2: its files are damaged or do not belong together
         ├── EngineError        generation cannot go on (a single bad row is data, not an error)
         ├── RunError           a run directory that is not what it should be
         │   ├── UpstreamMissing  the playbook that a shard carries does not exist yet
@@ -50,6 +51,12 @@ class WorkError(AceslmError):
 
 class ModelUnavailable(WorkError):
     """A model is neither cached nor reachable, or its files do not load."""
+
+
+class BrokenModel(ModelUnavailable):
+    """A model's files are damaged or do not belong together: no second try helps."""
+
+    exit_status = 2
 
 
 class EngineError(WorkError):

@@ -17,8 +17,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 
+from aceslm.core.errors import AceslmError, UsageError
+
 FACTS = ("attempt", "shard", "unit")
 HIDDEN = "[hidden]"
+CONSOLE_FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 _ABOUT: ContextVar[dict[str, str] | None] = ContextVar("about", default=None)
 _SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL", re.IGNORECASE)
@@ -44,6 +47,23 @@ def redacted(text: str) -> str:
         if len(value) >= 8 and _SECRET_NAMES.search(name) and value in text:
             text = text.replace(value, HIDDEN)
     return _SECRETS.sub(HIDDEN, text)
+
+
+class ConsoleLines(logging.Formatter):
+    """Formats a record for a terminal: an error that a user can meet is its message, not a traceback.
+
+    One that wrong input caused is what the command ends with: it is not said twice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(CONSOLE_FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        error = record.exc_info[1] if record.exc_info else None
+        if not isinstance(error, AceslmError):
+            return super().format(record)
+        line = f"{record.levelname} {record.name}: {record.getMessage()}"
+        return line if error.exit_status == UsageError.exit_status else f"{line}: {error}"
 
 
 class JsonLines(logging.Formatter):

@@ -87,6 +87,20 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         raise CorruptRun(f"{path}: cannot be read back: {reason}") from None
 
 
+def read_columns(path: Path) -> list[str]:
+    """Return the names of a Parquet file's columns.
+
+    Raises:
+        CorruptRun: the file is truncated, damaged, or not Parquet.
+    """
+    try:
+        return list(pq.read_schema(path).names)
+    except FileNotFoundError:
+        raise
+    except (OSError, pa.ArrowException) as error:
+        raise CorruptRun(f"{path}: cannot be read back: {error}") from None
+
+
 def read_results(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a file of result rows and check that it has this version's schema.
 

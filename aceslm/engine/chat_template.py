@@ -10,6 +10,7 @@ from aceslm.core.prompts import Message, Prompt
 from aceslm.core.values import ModelSpec
 
 _NEUTRAL = "x"
+_INSTRUCTION = "Answer in 17 words."
 _BLANK = " \t\r\n\v\f\u00a0\u2581"  # \u2581 is how SentencePiece writes a blank
 _JOINER = "\u2060"  # word joiner: invisible, and breaks a control token's text apart
 
@@ -73,14 +74,22 @@ class Prompter:
         if not self._has_template:
             return "\n\n".join(message.content for message in messages) + "\n\nAnswer:"
         chat = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            return self._apply(chat)
-        except Exception:
-            if chat[0]["role"] != "system":
-                raise
-            # Some templates refuse a system message: it then opens the first user message.
+        if chat[0]["role"] == "system" and len(chat) > 1 and not self._takes_system:
             first = {"role": "user", "content": f"{chat[0]['content']}\n\n{chat[1]['content']}"}
-            return self._apply([first, *chat[2:]])
+            chat = [first, *chat[2:]]
+        return self._apply(chat)
+
+    @cached_property
+    def _takes_system(self) -> bool:
+        """Whether the template shows a system message; some refuse it, some leave it out without a word.
+
+        It then opens the first user message.
+        """
+        chat = [{"role": "system", "content": _INSTRUCTION}, {"role": "user", "content": _NEUTRAL}]
+        try:
+            return _INSTRUCTION in self._apply(chat)
+        except Exception:  # templates are programs: they fail in any way
+            return False
 
     def _apply(self, chat: list[dict[str, str]]) -> str:
         text = self.tokenizer.apply_chat_template(

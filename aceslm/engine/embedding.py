@@ -13,6 +13,7 @@ import transformers
 
 from aceslm.core.errors import ModelUnavailable
 from aceslm.core.values import ModelSpec
+from aceslm.engine.checks import refuse_misfit
 from aceslm.engine.devices import choose_device, follow_cores
 from aceslm.engine.loading import load_tokenizer, locate
 
@@ -65,8 +66,18 @@ def _load(spec: ModelSpec) -> Any:
     place, revision = locate(spec)
     pinned = {"revision": revision} if revision else {}
     try:
-        return transformers.AutoModel.from_pretrained(
-            place, trust_remote_code=spec.trust_remote_code, use_safetensors=True, **pinned
+        model, info = transformers.AutoModel.from_pretrained(
+            place,
+            trust_remote_code=spec.trust_remote_code,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **pinned,
         )
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise ModelUnavailable(f"embedding model '{spec.model_id}' does not load: {error}") from error
+    # heads are left out of an AutoModel, and a pooler is not used: neither is a fault
+    own = {key for key in info["missing_keys"] if "pooler." not in key}
+    heads = set() if not own else info["unexpected_keys"]
+    refuse_misfit(spec, {**info, "missing_keys": own, "unexpected_keys": heads})
+    return model

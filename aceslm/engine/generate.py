@@ -31,13 +31,10 @@ class GenerateEngine(ModelEngine):
 
     def __init__(self, loaded: LoadedModel, batch_size: int | None = None, fraction: float = 1.0) -> None:
         super().__init__(loaded)
-        usual = batch_size or DEFAULT_BATCH_SIZE.get(loaded.device.type, 8)
-        self._batch_size = max(1, int(usual * fraction))
-        self._usual = usual
-        self._smallest_fraction = fraction
-        ends = loaded.eos_token_ids
-        pad = loaded.tokenizer.pad_token_id
-        self._pad = pad if pad is not None else (ends[0] if ends else 0)
+        self._usual = batch_size or DEFAULT_BATCH_SIZE.get(loaded.device.type, 8)
+        self._fraction = fraction
+        self._batch_size = max(1, int(self._usual * fraction))
+        self._pad = _padding(loaded)
         self.info = EngineInfo(
             engine="generate",
             engine_effective="generate",
@@ -52,8 +49,8 @@ class GenerateEngine(ModelEngine):
 
     @property
     def counters(self) -> EngineCounters:
-        """What memory errors have left of the batch, at its smallest."""
-        return EngineCounters(token_budget_fraction=self._smallest_fraction)
+        """What memory errors have left of the batch, for good."""
+        return EngineCounters(token_budget_fraction=min(self._fraction, self._batch_size / self._usual))
 
     def generate(
         self,
@@ -74,9 +71,9 @@ class GenerateEngine(ModelEngine):
             requests,
             key=lambda r: (r.need <= limit, -len(r.ids), r.prompt.max_new_tokens, r.prompt.request_id),
         )
-        size = self._batch_size
+        before = None  # the batch size before the first of those waiting was met
         while waiting and not should_stop():
-            batch = waiting[:size]
+            batch = waiting[: self._batch_size]
             if batch[0].need > self._loaded.same_rope_tokens:
                 batch = batch[:1]  # its rotary frequencies would become those of the whole batch
             try:
@@ -86,23 +83,24 @@ class GenerateEngine(ModelEngine):
             except Exception as error:
                 if not memory_error(error):
                     raise EngineError(f"generation failed: {type(error).__name__}: {error}") from error
-                size = self._after_memory_error(batch, size)
-                if size == 0:
-                    size = 1
-                    waiting = waiting[1:]
-                    yield batch[0].out_of_memory()
-                continue
+                before = before or self._batch_size
+                if self._shrink(batch):
+                    continue
+                self._batch_size = before  # a row that never fits says nothing of the others
+                finished = [batch[0].out_of_memory()]
+            before = None
             waiting = waiting[len(batch) :]
             yield from finished
 
-    def _after_memory_error(self, batch: Sequence[Request], size: int) -> int:
-        """Free what can be freed and return the next batch size; 0 when one row alone does not fit."""
+    def _shrink(self, batch: Sequence[Request]) -> bool:
+        """Free what can be freed and halve the batch, of later calls too; False where a row was alone."""
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        smaller = min(size, len(batch)) // 2
-        self._smallest_fraction = min(self._smallest_fraction, max(smaller, 1) / self._usual)
-        log.warning("out of memory with %d prompts at once; going on with %d", len(batch), max(smaller, 1))
-        return smaller
+        if len(batch) == 1:
+            return False
+        self._batch_size = len(batch) // 2
+        log.warning("out of memory with %d prompts at once; going on with %d", len(batch), self._batch_size)
+        return True
 
     @torch.inference_mode()
     def _answer(
@@ -177,6 +175,13 @@ class _Watch:
         """Return the finished rows."""
         batch_ms = (time.perf_counter() - self._began_s) * 1000
         return [replace(done, batch_ms=batch_ms) for done in self._finished if done is not None]
+
+
+def _padding(loaded: LoadedModel) -> int:
+    """Return a token to pad with. It is masked, so any will do that the embedding has."""
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    wanted = (loaded.tokenizer.pad_token_id, *loaded.eos_token_ids)
+    return next((token for token in wanted if token is not None and 0 <= token < rows), 0)
 
 
 def determinism(loaded: LoadedModel) -> str:

@@ -12,16 +12,18 @@ from typing import Any
 
 import torch
 import transformers
-from safetensors import SafetensorError
 
-from aceslm.core.errors import EngineError, ModelUnavailable
+from aceslm.core.errors import BrokenModel, EngineError, ModelUnavailable
 from aceslm.core.values import ModelSpec
+from aceslm.engine.checks import check_model, refuse_misfit, refuse_wrong_numbers
+from aceslm.engine.config_facts import context_window, end_tokens, same_rope_tokens
 from aceslm.engine.devices import (
     choose_device,
     choose_dtype,
     dtype_name,
     follow_cores,
     free_cuda_bytes,
+    memory_error,
     needs_several_devices,
 )
 from aceslm.models.default_model import embedded_folder
@@ -56,7 +58,8 @@ def load_model(spec: ModelSpec, quantization: str, dtype: str, device: str) -> L
     """Load a model's weights and tokenizer.
 
     Raises:
-        ModelUnavailable: not cached, gated, damaged.
+        ModelUnavailable: not cached, gated.
+        BrokenModel: damaged, or its files do not belong together.
         EngineError: no such device or no bitsandbytes backend for it.
     """
     began = time.perf_counter()
@@ -72,10 +75,15 @@ def load_model(spec: ModelSpec, quantization: str, dtype: str, device: str) -> L
         tokenizer = transformers.AutoTokenizer.from_pretrained(place, **common)
         # a .bin checkpoint only where the registry allows it; transformers reads it with weights_only
         arguments = {**common, "use_safetensors": None if spec.allow_bin else True}
-        model = _weights(place, arguments, quantization, chosen, target)
-    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
-        raise ModelUnavailable(_why_not(spec, error)) from error
+        model = _weights(spec, place, arguments, quantization, chosen, target)
+    except (ModelUnavailable, EngineError):
+        raise
+    except Exception as error:
+        if not _is_the_models(error):
+            raise
+        raise _not_loaded(spec, error) from error
     model.eval()
+    check_model(spec, model, tokenizer, quantization, chosen)
     loaded = LoadedModel(
         spec=spec,
         model=model,
@@ -83,15 +91,14 @@ def load_model(spec: ModelSpec, quantization: str, dtype: str, device: str) -> L
         device=target,
         dtype=chosen,
         quantization=quantization,
-        context_window=_context_window(spec, model.config),
-        eos_token_ids=_end_tokens(model, tokenizer),
-        same_rope_tokens=_same_rope_tokens(model.config),
+        context_window=context_window(spec, model.config),
+        eos_token_ids=end_tokens(model, tokenizer),
+        same_rope_tokens=same_rope_tokens(model.config),
         load_s=0.0,
         footprint_bytes=int(model.get_memory_footprint()),
     )
     _forget_generation_config(model)
-    if quantization != "none":
-        _warm_up(loaded)
+    _first_pass(loaded)
     log.info("loaded %s: %s on %s, %s", spec.model_id, dtype_name(chosen), target, quantization)
     return _with_load_time(loaded, time.perf_counter() - began)
 
@@ -109,8 +116,12 @@ def load_tokenizer(spec: ModelSpec) -> Any:
         return transformers.AutoTokenizer.from_pretrained(
             place, trust_remote_code=spec.trust_remote_code, **pinned
         )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise ModelUnavailable(_why_not(spec, error)) from error
+    except (ModelUnavailable, EngineError):
+        raise
+    except Exception as error:
+        if not _is_the_models(error):
+            raise
+        raise _not_loaded(spec, error) from error
 
 
 def locate(spec: ModelSpec) -> tuple[str, str | None]:
@@ -135,9 +146,15 @@ def locate(spec: ModelSpec) -> tuple[str, str | None]:
 
 
 def _weights(
-    place: str, common: dict[str, Any], quantization: str, dtype: torch.dtype, device: torch.device
+    spec: ModelSpec,
+    place: str,
+    common: dict[str, Any],
+    quantization: str,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> Any:
-    arguments: dict[str, Any] = {**common, "dtype": dtype}
+    # sizes that differ are refused with the rest, in our words
+    arguments: dict[str, Any] = {**common, "dtype": dtype, "ignore_mismatched_sizes": True}
     if quantization != "none":
         arguments["quantization_config"] = _quantization_config(quantization, dtype, device)
     device_map = _device_map(place, common, quantization, dtype, device)
@@ -145,7 +162,10 @@ def _weights(
         arguments["device_map"] = device_map
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = transformers.AutoModelForCausalLM.from_pretrained(place, **arguments)
+        model, info = transformers.AutoModelForCausalLM.from_pretrained(
+            place, output_loading_info=True, **arguments
+        )
+    refuse_misfit(spec, info)
     return model if device_map else model.to(device)
 
 
@@ -211,50 +231,47 @@ def _quantization_config(quantization: str, dtype: torch.dtype, device: torch.de
     )
 
 
-def _end_tokens(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    ends = {tokenizer.eos_token_id}
-    for source in (getattr(model, "generation_config", None), model.config):
-        value = getattr(source, "eos_token_id", None)
-        ends |= set(value) if isinstance(value, list | tuple) else {value}
-    return tuple(sorted(token for token in ends if isinstance(token, int)))
-
-
 def _forget_generation_config(model: Any) -> None:
     """A checkpoint's own temperature or penalty must not leak into results."""
     model.generation_config = transformers.GenerationConfig()
 
 
-def _context_window(spec: ModelSpec, config: Any) -> int | None:
-    own = getattr(config.get_text_config(), "max_position_embeddings", None)
-    limits = [limit for limit in (spec.context_window, own) if isinstance(limit, int) and limit > 0]
-    return min(limits) if limits else None
-
-
-def _same_rope_tokens(config: Any) -> float:
-    text = config.get_text_config()
-    rope = getattr(text, "rope_parameters", None) or {}
-    kinds = [rope] if "rope_type" in rope else [part for part in rope.values() if isinstance(part, dict)]
-    changing = [part for part in kinds if part.get("rope_type") in ("longrope", "dynamic")]
-    if not changing:
-        return float("inf")
-    original = [
-        part.get("original_max_position_embeddings")
-        or getattr(text, "original_max_position_embeddings", None)
-        or text.max_position_embeddings
-        for part in changing
-    ]
-    return float(min(original))
-
-
-def _warm_up(loaded: LoadedModel) -> None:
-    """bitsandbytes packs weights at the first forward pass; that is loading, not generating."""
-    ids = torch.tensor([[loaded.eos_token_ids[0] if loaded.eos_token_ids else 0]], device=loaded.device)
-    with torch.inference_mode():
-        loaded.model(input_ids=ids)
+def _first_pass(loaded: LoadedModel) -> None:
+    """Run a short text: broken weights show, and bitsandbytes packs its own (loading, not generating)."""
+    rows = loaded.model.get_input_embeddings().weight.shape[0]
+    text = loaded.tokenizer("The answer is 42.", add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([[token for token in text if token < rows] or [0]], device=loaded.device)
+    try:
+        with torch.inference_mode():
+            logits = loaded.model(input_ids=ids, use_cache=False).logits
+    except Exception as error:
+        if memory_error(error):
+            raise
+        reason = (str(error).splitlines() or [""])[0]
+        raise EngineError(
+            f"model '{loaded.spec.model_id}' does not compute on {loaded.device} in "
+            f"{dtype_name(loaded.dtype)}: {type(error).__name__}: {reason}"
+        ) from error
+    refuse_wrong_numbers(loaded.spec, logits[0].float(), loaded.dtype)
 
 
 def _with_load_time(loaded: LoadedModel, seconds: float) -> LoadedModel:
     return replace(loaded, load_s=seconds)
+
+
+def _is_the_models(error: Exception) -> bool:
+    """Whether a failure of transformers is about the model, not about the device or its memory."""
+    signs = ("state_dict", "conversion of the weights")
+    if isinstance(error, RuntimeError):
+        return not memory_error(error) and any(sign in str(error) for sign in signs)
+    return not isinstance(error, MemoryError)
+
+
+def _not_loaded(spec: ModelSpec, error: Exception) -> ModelUnavailable:
+    """Return what to raise: broken files are nothing that a second try or another machine helps with."""
+    text = _why_not(spec, error)
+    elsewhere = isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno)
+    return ModelUnavailable(text) if elsewhere or " does not load: " not in text else BrokenModel(text)
 
 
 def _why_not(spec: ModelSpec, error: Exception) -> str:
@@ -273,7 +290,8 @@ def _why_not(spec: ModelSpec, error: Exception) -> str:
                 f"model '{spec.model_id}' is neither in the cache nor reachable; on a node with internet: "
                 f"aceslm prestage --model-id {spec.name}"
             )
-    return f"model '{spec.model_id}' does not load: {lines[0]}"
+    reason = lines[0] if not lines[0].endswith(":") else " ".join(lines)[:400]
+    return f"model '{spec.model_id}' does not load: {reason}"
 
 
 def _quiet() -> None:

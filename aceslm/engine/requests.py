@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -65,9 +66,16 @@ class Reply:
     def follow(self, token: int, margin: float, ends: frozenset[int], tokenizer: Any) -> Completion | None:
         """Take the next token; return the completion if it ends the reply.
 
+        A token without a margin was chosen from logits that are no numbers: the reply fails.
+
         Raises:
             EngineError: the reply's grammar does not allow the token.
         """
+        if math.isnan(margin):
+            return self.request.failed(
+                f"the model's logits are NaN or infinite after {len(self.tokens)} new tokens: in float16 try "
+                "--dtype bfloat16 or float32"
+            )
         now_s = time.perf_counter()
         self.first_s = self.first_s or now_s
         self.tokens.append(token)
@@ -142,14 +150,15 @@ def token_scores(
 
 
 def best_tokens(scores: torch.Tensor) -> list[tuple[int, float]]:
-    """Return each row's best token and its lead over the second best.
+    """Return each row's best token and its lead over the second best: NaN where the best is no number.
 
     Args:
         scores: (rows, vocabulary). Equal scores: the lowest token id wins, as in argmax.
     """
     best = scores.topk(2, dim=-1)
     tokens = best.indices[:, 0].tolist()
-    margins = (best.values[:, 0].float() - best.values[:, 1].float()).nan_to_num(posinf=float("inf")).tolist()
+    first, second = best.values.float().unbind(dim=-1)  # a NaN counts as the largest
+    margins = (first - second).masked_fill(~first.isfinite(), torch.nan).tolist()
     for row, margin in enumerate(margins):
         if margin == 0:  # topk promises no order among equals
             tokens[row] = int(scores[row].argmax())

@@ -8,6 +8,7 @@ windows are narrowed for the proof, so that they matter at its lengths.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import torch
 from aceslm.engine.attention.interface import ATTENTION_NAME, Unsupported
 from aceslm.engine.attention.kv_cache import KVStore, SlotCache
 from aceslm.engine.attention.plan import Block
+from aceslm.engine.checks import refuse_wrong_numbers
 from aceslm.engine.loading import LoadedModel
 from aceslm.engine.model_runner import DecodeRow, Fill, PackedModel
 
@@ -39,12 +41,16 @@ def prove(loaded: LoadedModel, packed: PackedModel) -> tuple[str | None, int]:
     """Return why packed passes do not fit this model (None: they do) and a token's bytes of keys and values.
 
     The model is left with the packed attention if it is supported, with its own if not.
+
+    Raises:
+        BrokenModel: the model's own logits are no numbers.
     """
     model = loaded.model
     own = model.config._attn_implementation
     probe = _probe(loaded)
     with torch.inference_mode(), _narrow_windows(model):
         wanted = [_plain_logits(model, loaded.device, probe.prefix + row) for row in probe.rows]
+        refuse_wrong_numbers(loaded.spec, torch.cat(wanted), loaded.dtype)
         try:
             model.set_attn_implementation(ATTENTION_NAME)
             logits, token_bytes = _packed_logits(packed, probe, loaded.device)
@@ -121,10 +127,12 @@ def _packed_logits(
 
 
 def _difference(got: torch.Tensor, wanted: torch.Tensor) -> float:
-    if got.shape != wanted.shape or not bool(torch.isfinite(got).any()):
+    """Return how far logits differ, as a part of their spread; infinite where any of them is no number."""
+    if got.shape != wanted.shape or not bool((got.isfinite() & wanted.isfinite()).all()):
         return float("inf")
     centred = wanted - wanted.mean(dim=-1, keepdim=True)
-    return float((got - wanted).norm() / centred.norm().clamp_min(1e-12))
+    difference = float((got - wanted).norm() / centred.norm().clamp_min(1e-12))
+    return difference if math.isfinite(difference) else float("inf")  # a NaN hides from `max` and from `<`
 
 
 @contextmanager

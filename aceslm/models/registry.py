@@ -24,9 +24,10 @@ import yaml
 from aceslm.config.folders import cache_dir
 from aceslm.config.registry import ModelEntry, lock_path, model_lock, model_registry
 from aceslm.core.digests import digest, file_sha256
-from aceslm.core.errors import ConfigError, ModelUnavailable, nearest
+from aceslm.core.errors import BrokenModel, ConfigError, ModelUnavailable, nearest
 from aceslm.core.files import locked, replacing, write_json
 from aceslm.core.values import ModelSpec
+from aceslm.models.checkpoint import check_checkpoint
 from aceslm.models.default_model import EMBEDDED_SHA256, embedded_folder
 
 Report = Callable[[str], None]
@@ -43,6 +44,7 @@ def resolve_model(name: str, *, trust_remote_code: bool = False) -> ModelSpec:
     Raises:
         ConfigError: none of these, or a pinned revision that the lock contradicts.
         ModelUnavailable: a hub model whose revision nothing on this machine knows.
+        BrokenModel: files that are here are damaged, or contradict each other.
     """
     registry = model_registry()
     if name in registry:
@@ -65,6 +67,7 @@ def prestage_model(name: str, report: Report) -> ModelSpec:
 
     Raises:
         ModelUnavailable: it cannot be fetched, or does not load offline.
+        BrokenModel: its files are damaged, or do not belong together.
     """
     entry = model_registry().get(name)
     if entry is not None and entry.source == "embedded":
@@ -75,9 +78,14 @@ def prestage_model(name: str, report: Report) -> ModelSpec:
         return resolve_model(name)
     elif not Path(name).expanduser().is_dir():
         _prestage_hub(name, entry or _hub_entry(name), report)
-    spec = resolve_model(name)
-    report(f"{name}: loading it with the hub switched off")
-    _prove(name, spec)
+    try:
+        spec = resolve_model(name)
+        report(f"{name}: loading it with the hub switched off")
+        _prove(spec)
+    except ModelUnavailable as error:
+        fetched = "" if Path(name).expanduser().is_dir() else "was fetched but "
+        cause = str(error).partition(" does not load: ")[2] or str(error)
+        raise type(error)(f"model '{name}' {fetched}does not load offline: {cause}") from None
     return spec
 
 
@@ -102,9 +110,10 @@ def folder_digest(folder: Path) -> str:
     stamp = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in files]
     memory = cache_dir() / "folders" / f"{digest(str(folder.resolve()))}.json"
     if memory.exists():
-        known = json.loads(memory.read_text(encoding="utf-8"))
-        if known.get("stamp") == stamp:
-            return str(known["digest"])
+        with suppress(ValueError, OSError):  # a note that was cut off is written anew
+            known = json.loads(memory.read_text(encoding="utf-8"))
+            if known.get("stamp") == stamp:
+                return str(known["digest"])
     value = "sha256:" + digest([[path.name, file_sha256(path)] for path in files], length=64)
     with suppress(OSError):  # a read-only cache only costs time
         write_json(memory, {"folder": str(folder.resolve()), "stamp": stamp, "digest": value})
@@ -117,6 +126,13 @@ def _from_entry(name: str, entry: ModelEntry, trust_remote_code: bool) -> ModelS
         "scripted": "scripted",
     }
     revision = revisions.get(entry.source) or _hub_revision(name, entry)
+    remote_code = entry.trust_remote_code or trust_remote_code
+    folder = _snapshot(entry.id, revision) if entry.source == "hub" else embedded_folder()
+    if entry.source != "scripted" and folder.is_dir():
+        repair = f"aceslm prestage --model-id {name}"
+        if entry.source == "hub":
+            repair += f" (damaged files are only fetched again once {folder.parent.parent} is deleted)"
+        check_checkpoint(folder, entry.id, remote_code=remote_code, repair=repair)
     return ModelSpec(
         name=name,
         model_id=entry.id,
@@ -125,17 +141,18 @@ def _from_entry(name: str, entry: ModelEntry, trust_remote_code: bool) -> ModelS
         dtype=entry.dtype,
         context_window=entry.context_window,
         chat_template_args=entry.chat_template_args,
-        trust_remote_code=entry.trust_remote_code or trust_remote_code,
+        trust_remote_code=remote_code,
         allow_bin=entry.allow_bin,
     )
 
 
 def _from_folder(name: str, path: Path, trust_remote_code: bool) -> ModelSpec:
-    if not (path / "config.json").exists():
+    if not (path / "config.json").exists() and not (path / "adapter_config.json").exists():
         raise ConfigError(f"model folder {name} has no config.json: is it a transformers checkpoint?")
     if not list(path.glob("*.safetensors")):
         raise ConfigError(f"model folder {name} has no .safetensors file: convert it with save_pretrained")
     folder = path.resolve()
+    check_checkpoint(folder, name, remote_code=trust_remote_code)
     return ModelSpec(
         name=name,
         model_id=str(folder),
@@ -166,13 +183,21 @@ def _hub_revision(name: str, entry: ModelEntry) -> str:
 
 def _cached_revision(hub_id: str) -> str | None:
     """Return the commit that the hub cache calls `main`, without any request."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
-    ref = hub / f"models--{hub_id.replace('/', '--')}" / "refs" / "main"
     try:
-        return ref.read_text(encoding="utf-8").strip() or None
+        return (_hub_folder(hub_id) / "refs" / "main").read_text(encoding="utf-8").strip() or None
     except OSError:
         return None
+
+
+def _hub_folder(hub_id: str) -> Path:
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    return hub / f"models--{hub_id.replace('/', '--')}"
+
+
+def _snapshot(hub_id: str, revision: str) -> Path:
+    """Return where the hub cache keeps a revision; it may not be there."""
+    return _hub_folder(hub_id) / "snapshots" / revision
 
 
 def _hub_entry(name: str) -> ModelEntry:
@@ -214,25 +239,36 @@ def _write_lock(hub_id: str, folder: Path) -> None:
             partial.write_text(yaml.safe_dump({**entries, hub_id: value}, sort_keys=True), encoding="utf-8")
 
 
-def _prove(name: str, spec: ModelSpec) -> None:
+_PROOF = """
+import json, sys
+from aceslm.engine import load_engine
+from aceslm.core.errors import AceslmError
+from aceslm.core.values import ModelSpec
+try:
+    load_engine(ModelSpec(**json.loads(sys.argv[1]))).close()
+except AceslmError as error:
+    print(error, file=sys.stderr)
+    sys.exit(error.exit_status)
+"""
+
+
+def _prove(spec: ModelSpec) -> None:
     """Load the model in a fresh process that may not ask any hub."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    code = (
-        "import json, sys\nfrom aceslm.engine import load_engine\nfrom aceslm.core.values import ModelSpec\n"
-        "load_engine(ModelSpec(**json.loads(sys.argv[1]))).close()\n"
-    )
     from dataclasses import asdict
 
     result = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(asdict(spec))],
-        env=environment,
+        [sys.executable, "-c", _PROOF, json.dumps(asdict(spec))],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if result.returncode != 0:
-        lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no message"]
-        raise ModelUnavailable(f"model '{name}' was fetched but does not load offline: {lines[-1]}")
+    if result.returncode == 0:
+        return
+    lines = [line for line in result.stderr.splitlines() if line.strip()] or ["no message"]
+    if result.returncode < 0:
+        lines = [f"signal {-result.returncode} ended the process that loaded it: is there enough memory?"]
+    raise (BrokenModel if result.returncode == BrokenModel.exit_status else ModelUnavailable)(lines[-1])
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launch.verbs.one_task import export, one_task_grid
+from launch.verbs.one_task import check_rows_file, export, one_task_grid, task_inputs
 from launch.verbs.options import (
     BatchOption,
     DatasetOption,
@@ -76,13 +78,12 @@ def evolve(
     """
     from aceslm.aggregate import aggregate
     from aceslm.config.grid import apply_override
-    from aceslm.results.coverage import require_complete
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import say_told, show_evolutions
+    from launch.verbs.results import require_answered, say_told, show_evolutions
 
     values: dict[str, Any] = {
         "models": [model_id],
@@ -97,6 +98,11 @@ def evolve(
     for override in set_ or []:
         apply_override(values, override)
     grid, task = one_task_grid("evolve", values, task_name, dataset_path, domain)
+    if output_dir is not None:
+        inputs = task_inputs(model_id, task_name, dataset_path)
+        for key, name in (("playbook", grid.ace.playbook), ("frozen_playbook", grid.ace.frozen_playbook)):
+            inputs[f"ace.{key}"] = Path(name) if name else None
+        _check_folder(output_dir, grid.ace.epochs, inputs)
     prepared = prepare(grid, default_results(), extra_task=task)
     if prepared.tasks[0].tables.adapt is not None:
         grid = grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")})
@@ -109,13 +115,35 @@ def evolve(
             note(f"already complete: {paths.root}")
     made = aggregate(paths)
     say_told(made)
-    require_complete(made.coverage, paths)
+    require_answered(made.coverage, paths)
     folder = output_dir or paths.root / "epochs"
+    began_s = time.time()
     lines = _export(prepared, folder)
+    if older := _older_files(folder, began_s):
+        note(f"of an earlier evolution, and left as they were: {', '.join(older)}")
     _show(prepared, lines, json_)
     if not json_:
         show_evolutions(paths)
         say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
+
+
+def _check_folder(folder: Path, epochs: int, inputs: Mapping[str, Path | None]) -> None:
+    """Refuse an `--output-dir` before any work where a file would be replaced that has to stay.
+
+    Raises:
+        UsageError: names the file.
+    """
+    from aceslm.ace.playbook.codec import is_playbook
+    from aceslm.core.errors import UsageError
+    from launch.prepare.outputs import refuse_foreign, refuse_inputs
+
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output-dir {folder} is a file, not a folder")
+    for number in range(epochs + 1):
+        check_rows_file("--output-dir", folder / f"epoch_{number}.csv", inputs)
+    for path in folder.glob("playbooks/v*.jsonl"):
+        refuse_inputs("--output-dir", path, inputs)
+        refuse_foreign("--output-dir", path, is_playbook, "a playbook")
 
 
 def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
@@ -148,6 +176,12 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     for path in sorted(journal.folder.glob("v*.jsonl")):
         shutil.copyfile(path, versions / path.name)
     return lines
+
+
+def _older_files(folder: Path, began_s: float) -> list[str]:
+    """Return the epoch files and versions in a folder that were not written since `began_s`."""
+    paths = [*folder.glob("epoch_*.csv"), *folder.glob("playbooks/v*.jsonl")]
+    return sorted(str(path) for path in paths if path.stat().st_mtime < began_s - 1)
 
 
 def _step(journal: Journal, epoch: int) -> StepNote:

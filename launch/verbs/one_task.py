@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,12 +33,45 @@ def one_task_grid(
     return parse(GridConfig, {**values, "tasks": [name], "name": verb}, f"aceslm {verb}"), task
 
 
-def check_output(path: Path | None) -> None:
-    """Raise UsageError unless rows can be written in the format that the name asks for."""
-    from aceslm.core.errors import UsageError
+def check_output(path: Path | None, inputs: Mapping[str, Path | None]) -> None:
+    """Refuse an `--output-path` before any work: its format, or a file that has to stay.
 
-    if path is not None and path.suffix not in {".csv", ".parquet"}:
+    Raises:
+        UsageError: says why.
+    """
+    from aceslm.core.errors import UsageError
+    from launch.prepare.outputs import refuse_run_files
+
+    if path is None:
+        return
+    if path.suffix not in {".csv", ".parquet"}:
         raise UsageError(f"--output-path {path}: the name must end in .csv or .parquet")
+    refuse_run_files("--output-path", path)
+    check_rows_file("--output-path", path, inputs)
+
+
+def check_rows_file(option: str, path: Path, inputs: Mapping[str, Path | None]) -> None:
+    """Raise UsageError where rows would replace an input, or a file that holds no rows."""
+    from aceslm.analysis.rows import REQUIRED_COLUMNS
+    from launch.prepare.outputs import holds_columns, refuse_foreign, refuse_inputs
+
+    refuse_inputs(option, path, inputs)
+    refuse_foreign(option, path, holds_columns(*REQUIRED_COLUMNS), "result rows")
+
+
+def task_inputs(model_id: str, task_name: str | None, dataset_path: Path | None) -> dict[str, Path | None]:
+    """Return the files and folders that a task is answered from, by what names them."""
+    from aceslm.config.folders import repository_root
+    from aceslm.config.registry import task_registry
+
+    entry = task_registry().get(task_name or "")
+    path = repository_root() / entry.path if entry else Path(task_name) if task_name else None
+    model = Path(model_id).expanduser()
+    return {
+        "--dataset-path": dataset_path,
+        "--task-name": path,
+        "--model-id": model if model.is_dir() else None,
+    }
 
 
 def export(rows: pd.DataFrame, path: Path) -> None:

@@ -90,6 +90,8 @@ def merge(
     from aceslm.core.errors import UsageError
     from launch.show.console import print_json, print_table, say
 
+    if output is not None:
+        _check_output(output, [*playbooks, *([base] if base else [])])
     start = codec.load(base) if base else Playbook()
     try:
         kept = merge_workers(start, [codec.load(path) for path in playbooks], threshold=similarity)
@@ -185,6 +187,21 @@ def _groups(paths: Sequence[Path]) -> list[list[Path]]:
 
 def _words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) for text in texts]
+
+
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    """Refuse to write over a playbook that is merged, one of a run, or a file that is none.
+
+    Raises:
+        UsageError: names the file.
+    """
+    from aceslm.ace.playbook.codec import is_playbook
+    from launch.prepare.outputs import refuse_foreign, refuse_inputs, refuse_run_files
+
+    for path in inputs:
+        refuse_inputs("--output", output, {"playbook": path})
+    refuse_run_files("--output", output)
+    refuse_foreign("--output", output, is_playbook, "a playbook")
 
 
 def _save(path: Path, playbook: Playbook) -> None:

@@ -36,6 +36,8 @@ def report(
     from launch.show.console import note, print_json, say
 
     paths = RunPaths(run)
+    if output is not None:
+        _check_output(output, paths)
     if _is_stale(paths):
         aggregate(paths, report=False, tell=False)
     made = write_report(paths, output, max_samples)
@@ -46,6 +48,23 @@ def report(
         note(f"{run} is partial, and the report says so")
     shown = f"{made.rows_shown:,} of {made.rows_total:,} rows to look at"
     say(f"report: {made.path} ({made.size_bytes / 1e6:.1f} MB, {shown})")
+
+
+def _check_output(output: Path, paths: RunPaths) -> None:
+    """Refuse to write the page over a file of a run, or over one that is no page.
+
+    Raises:
+        UsageError: names the file.
+    """
+    from launch.prepare.outputs import refuse_foreign, refuse_run_files
+
+    def is_page(path: Path) -> bool:
+        with path.open("rb") as file:
+            return file.read(100).lstrip().lower().startswith(b"<!doctype html")
+
+    if output.resolve() != paths.report.resolve():
+        refuse_run_files("--output", output)
+    refuse_foreign("--output", output, is_page, "a page")
 
 
 def _is_stale(paths: RunPaths) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from aceslm.aggregate import Aggregated
     from aceslm.core.paths import RunPaths
+    from aceslm.results.coverage import Coverage
 
 
 def aggregate(run: RunArgument, json_: JsonOption = False) -> None:
@@ -51,6 +52,7 @@ def summarize(
     from launch.show.console import say
 
     path = output_path or input_dir / "summary.csv"
+    _check_summary(path)
     frame = read_results_folder(input_dir)
     if similarity is not None:
         frame["similarity"] = _similarity(frame, similarity)
@@ -60,6 +62,26 @@ def summarize(
     _show(summary, f"summary of {input_dir}", json_)
     if not json_:
         say(f"written: {path} and {path.with_suffix('.md')}")
+
+
+def _check_summary(path: Path) -> None:
+    """Refuse to write a summary, or the page beside it, over anything else.
+
+    Raises:
+        UsageError: names the file.
+    """
+    from aceslm.core.errors import UsageError
+    from launch.prepare.outputs import holds_columns, refuse_foreign
+
+    def is_page(page: Path) -> bool:
+        text = page.read_text(encoding="utf-8", errors="replace")
+        return text.startswith("# ") and "\n| model |" in text
+
+    if path.suffix != ".csv":
+        raise UsageError(f"--output-path {path}: the name must end in .csv (the page goes beside it, as .md)")
+    wanted = holds_columns("model_id", "task_name", "mode", "accuracy", none_of=("correct",))
+    refuse_foreign("--output-path", path, wanted, "a summary")
+    refuse_foreign("--output-path", path.with_suffix(".md"), is_page, "the page of a summary")
 
 
 def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
@@ -79,14 +101,37 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
     """Merge a run, print its summary and failures, and fail unless everything is there."""
     from aceslm.aggregate import aggregate as merge
-    from aceslm.results.coverage import require_complete
 
     made = merge(paths)
     show_results(paths, as_json_)
     say_told(made)
     if not made.coverage.complete:
         show_failures(paths)
-    require_complete(made.coverage, paths)
+    require_answered(made.coverage, paths)
+
+
+def require_answered(coverage: Coverage, paths: RunPaths) -> None:
+    """Fail unless everything is there: with the cause where a retry would only meet it again.
+
+    Raises:
+        UsageError: what is missing failed by its own input (a model or data file).
+        CorruptRun, IncompleteRun: say what to type.
+    """
+    from aceslm.core.errors import UsageError
+    from aceslm.results.coverage import require_complete
+    from aceslm.results.status import run_status
+
+    failed = run_status(paths).shards("failed") if coverage.missing and not coverage.corrupt else []
+    classes = {shard.last_class for shard in failed}
+    if "data" in classes <= {"data", "upstream"} and {one.shard_id for one in failed} >= set(
+        coverage.missing
+    ):
+        causes = dict.fromkeys(shard.message for shard in failed if shard.last_class == "data")
+        raise UsageError(
+            f"{len(coverage.missing)} of {coverage.shards_planned} shards cannot be answered: "
+            f"{'; '.join(map(str, causes))}"
+        )
+    require_complete(coverage, paths)
 
 
 def show_results(paths: RunPaths, as_json_: bool) -> None:

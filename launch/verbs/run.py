@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launch.verbs.one_task import check_output, export, one_task_grid
+from launch.verbs.one_task import check_output, export, one_task_grid, task_inputs
 from launch.verbs.options import (
     BatchOption,
     DatasetOption,
@@ -55,7 +55,8 @@ def run(
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
     engine: EngineOption = None,
     output_path: Annotated[
-        Path | None, typer.Option(help="Write the rows here too: X.csv or X.parquet.")
+        Path | None,
+        typer.Option(help="Write the rows here too: X.csv or X.parquet. Replaces rows, no other file."),
     ] = None,
     output_dir: Annotated[
         Path | None, typer.Option(help="Where run directories go; default results/.")
@@ -71,15 +72,18 @@ def run(
     It is a one-cell run under results/, so it resumes like any other.
     """
     from aceslm.aggregate import aggregate
-    from aceslm.results.coverage import require_complete
     from launch.ledger import WorkerOptions
+    from launch.prepare.outputs import refuse_inputs
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import say_told, show_evolutions
+    from launch.verbs.results import require_answered, say_told, show_evolutions
 
-    check_output(output_path)
+    inputs = task_inputs(model_id, task_name, dataset_path)
+    check_output(output_path, {**inputs, "--playbook-path": playbook_path})
+    if playbook_path is not None:
+        refuse_inputs("--playbook-path", playbook_path, inputs)
     values = {
         "models": [model_id],
         "modes": [mode],
@@ -107,7 +111,7 @@ def run(
         note(f"already complete ({paths.root}): --fresh to redo")
     made = aggregate(paths)
     say_told(made)
-    require_complete(made.coverage, paths)
+    require_answered(made.coverage, paths)
     rows = _rows(prepared, limit)
     if output_path is not None:
         export(rows, output_path)

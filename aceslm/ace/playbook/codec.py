@@ -99,6 +99,15 @@ def load(path: Path) -> Playbook:
     return loads(text, str(path))
 
 
+def is_playbook(path: Path) -> bool:
+    """Return whether a file is a playbook."""
+    try:
+        load(path)
+    except DataError:
+        return False
+    return True
+
+
 def _object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
