@@ -34,10 +34,10 @@ from aceslm.ace.playbook.exemplars import joined, solved
 from aceslm.ace.roles.messages import credit, reflector_messages
 from aceslm.ace.roles.parsing import parse_reflection
 from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import Sample, Unit
+from aceslm.run.rows import noise_key
 
 
 def in_seed_order(samples: Iterable[Sample], seed: int) -> tuple[Sample, ...]:
@@ -128,7 +128,7 @@ def _reflect(
     reflected = list(answers)
     calls: list[Call] = []
     for turn in range(ace.reflection_rounds):
-        prompts = [_reflector_prompt(ace, playbook, reflected[n], turn) for n in chosen]
+        prompts = [_reflector_prompt(evolution, playbook, reflected[n], turn) for n in chosen]
         found = evolution.ask(prompts, role_s, REFLECTOR)
         for n, prompt in zip(chosen, prompts, strict=True):
             one, completion = reflected[n], found[prompt.request_id]
@@ -142,10 +142,11 @@ def _reflect(
     return tuple(reflected), calls
 
 
-def _reflector_prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: int) -> Prompt:
+def _reflector_prompt(evolution: Evolution, playbook: Playbook, answer: Answer, turn: int) -> Prompt:
+    ace, unit = evolution.ace, answer.unit
     bullets = tuple(bullet for bullet in playbook.shown if bullet.bullet_id in answer.used)
     return Prompt(
-        request_id=digest(answer.unit.unit_id, REFLECTOR, turn, 0),
+        request_id=digest(unit.unit_id, REFLECTOR, turn, 0),
         messages=reflector_messages(
             answer.sample,
             answer.completion.text,
@@ -155,6 +156,9 @@ def _reflector_prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: 
         ),
         max_new_tokens=REFLECTOR_MAX_NEW_TOKENS,
         json_schema=REFLECTOR_JSON if ace.constrained else None,
+        noise_key=noise_key(
+            evolution.cell.seed, answer.sample.question_digest, unit.epoch, REFLECTOR, turn, 0
+        ),
     )
 
 

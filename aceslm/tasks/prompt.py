@@ -8,6 +8,7 @@ from aceslm import tasks as task_types
 from aceslm.core.digests import digest
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import Cell, Sample, Unit
+from aceslm.run.rows import noise_key
 
 
 def prompt_for(
@@ -33,4 +34,5 @@ def prompt_for(
         ),
         max_new_tokens=limit,
         stop=cell.generation.stop,
+        noise_key=noise_key(cell.seed, sample.question_digest, unit.epoch, "generator", 0, 0),
     )
