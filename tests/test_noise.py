@@ -49,7 +49,7 @@ CELL = Cell(
 
 
 def key(cell: Cell = CELL, sample: Sample = SAMPLE, epoch: int = 0) -> str:
-    return prompt_for(cell, sample, cell.unit(sample.sample_id, epoch)).noise
+    return prompt_for(cell, sample, cell.unit(sample.sample_id, epoch)).noise_key
 
 
 @pytest.mark.parametrize(
@@ -181,7 +181,7 @@ def role_keys(folder: Path, golds: dict[str, str], mode: str) -> list[list[str]]
     engine = Recording()
     (plan,) = load_plans(prepared.paths)
     run_shard(prepared.paths, plan, plan.shards[0], lambda _: engine, AttemptName("j"))
-    return [[prompt.noise for prompt in batch] for batch in engine.batches]
+    return [[prompt.noise_key for prompt in batch] for batch in engine.batches]
 
 
 def test_no_role_s_noise_depends_on_a_gold_and_no_two_requests_of_an_evolution_share_theirs(
@@ -204,7 +204,7 @@ def test_candidates_of_one_step_draw_the_same_noise_and_other_steps_draw_other(t
     evolution = Evolution(CELL, AceConfig(), lambda _: engine, lambda: False)
     for asked in (("gate", 4, 0), ("gate", 4, 1), ("gate", 5, 0), ("select", 4, 0)):
         validated(evolution, Playbook(), [SAMPLE], {VALIDATION: 0.0}, key=asked)
-    noise = [batch[0].noise for batch in engine.batches]
+    noise = [batch[0].noise_key for batch in engine.batches]
     assert noise[0] == noise[1]
     assert len(set(noise)) == 3
     assert len({batch[0].request_id for batch in engine.batches}) == 4

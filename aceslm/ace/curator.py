@@ -100,7 +100,7 @@ def _prompts(evolution: Evolution, playbook: Playbook, groups: Groups, candidate
             max_new_tokens=CURATOR_MAX_NEW_TOKENS,
             json_schema=CURATOR_JSON if evolution.ace.constrained else None,
             # a Curator is asked about a round, not about one question
-            noise_key=noise_key(seed, place, playbook.version + 1, CURATOR, number, candidate),
+            noise_key=noise_key(seed, None, place, playbook.version + 1, CURATOR, number, candidate),
         )
         for number, group in enumerate(groups)
     ]

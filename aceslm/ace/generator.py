@@ -84,7 +84,7 @@ def validated(
         replace(
             prompt,
             request_id=digest(cell.cell_id, evolution.place, *key, sample.sample_id),
-            noise_key=noise_key(cell.seed, sample.question_digest, VALIDATION, *key[:2]),
+            noise_key=noise_key(cell.seed, sample, VALIDATION, *key[:2]),
         )
         for (prompt, _), sample in zip(
             generator_prompts(cell, evolution.ace, playbook, work), samples, strict=True

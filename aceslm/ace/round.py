@@ -156,9 +156,7 @@ def _reflector_prompt(evolution: Evolution, playbook: Playbook, answer: Answer, 
         ),
         max_new_tokens=REFLECTOR_MAX_NEW_TOKENS,
         json_schema=REFLECTOR_JSON if ace.constrained else None,
-        noise_key=noise_key(
-            evolution.cell.seed, answer.sample.question_digest, unit.epoch, REFLECTOR, turn, 0
-        ),
+        noise_key=noise_key(evolution.cell.seed, answer.sample, unit.epoch, REFLECTOR, turn, 0),
     )
 
 

@@ -19,7 +19,7 @@ class Prompt:
 
     `request_id` names the completion. `noise_key` keys the sampling noise ("" is the request id): equal keys
     give equal noise wherever and with whomever the request is batched. `json_schema` (JSON text), where set,
-    constrains the reply. `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included: for benchmarks.
+    constrains the reply. `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included.
     """
 
     request_id: str
@@ -29,11 +29,6 @@ class Prompt:
     json_schema: str | None = None
     ignore_eos: bool = False
     noise_key: str = ""
-
-    @property
-    def noise(self) -> str:
-        """What the sampling noise of this request is keyed by."""
-        return self.noise_key or self.request_id
 
 
 @dataclass(frozen=True, slots=True)

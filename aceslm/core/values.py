@@ -6,8 +6,7 @@ declared: the Parquet schema (`aceslm.core.parquet`) is derived from its annotat
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,24 +38,6 @@ class Sample:
     split: str = ""
     context_id: str = ""
     metadata: str = ""  # JSON text: what an importer knows beyond this (published rule, source)
-
-    @property
-    def question_digest(self) -> str:
-        """What is asked, whatever it is called and whatever its gold: question, context and choices.
-
-        Case, white space and the order of the choices do not make another question.
-        """
-        return question_digest(self.question, self.context, self.choices)
-
-
-def question_digest(question: str, context: str, choices: Sequence[str]) -> str:
-    """Return the digest that tells questions apart (see `Sample.question_digest`)."""
-    return digest("question", _folded(question), _folded(context), sorted(map(_folded, choices)))
-
-
-def _folded(text: str) -> str:
-    text = text if text.isascii() else unicodedata.normalize("NFKC", text)
-    return " ".join(text.casefold().split())
 
 
 @dataclass(frozen=True, slots=True)

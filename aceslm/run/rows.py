@@ -5,26 +5,27 @@ from __future__ import annotations
 import logging
 
 from aceslm import tasks as task_types
-from aceslm.core.digests import digest
+from aceslm.core.digests import digest, question_digest
 from aceslm.core.engine import Engine
 from aceslm.core.prompts import Completion
 from aceslm.core.record import Record
-from aceslm.core.values import Unit
+from aceslm.core.values import Sample, Unit
 from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
 
 
-def noise_key(seed: int, asked: str, *place: object) -> str:
+def noise_key(seed: int, sample: Sample | None, *place: object) -> str:
     """Return the key of a request's sampling noise.
 
     Neither the gold answer nor the mode is in it: a corrected gold changes no sampled answer, and modes that
     are compared draw the same noise (common random numbers).
 
     Args:
-        asked: the digest of the question, or what else is asked about.
+        sample: what is asked about; None where it is not one sample.
         place: epoch or step, role, round and candidate.
     """
+    asked = question_digest(sample.question, sample.context, sample.choices) if sample else ""
     return digest("noise", seed, asked, *place)
 
 

@@ -34,5 +34,5 @@ def prompt_for(
         ),
         max_new_tokens=limit,
         stop=cell.generation.stop,
-        noise_key=noise_key(cell.seed, sample.question_digest, unit.epoch, "generator", 0, 0),
+        noise_key=noise_key(cell.seed, sample, unit.epoch, "generator", 0, 0),
     )
