@@ -18,6 +18,7 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.analysis.preregistration import declaration, declare
 from aceslm.config.grid import GridConfig, Primary, ResourcesConfig
 from aceslm.config.registry import ModelEntry, model_registry
+from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
@@ -157,9 +158,12 @@ def _declare(prepared: Prepared, primary: Primary) -> None:
     """Write down the primary comparison before anything of this run is scored."""
     facts = provenance()
     commit = f"{facts['commit'] or 'unknown'}{' with uncommitted changes' if facts['dirty'] else ''}"
-    table = prepared.tasks[prepared.grid.tasks.index(primary.task)].table
-    ids = table.sample_ids[: prepared.grid.limit]
-    declare(prepared.paths, declaration(prepared.paths, table.task_name, primary.treatment, ids, commit))
+    task = prepared.tasks[prepared.grid.tasks.index(primary.task)]
+    questions = [
+        question_digest(one.question, one.context, one.choices) for one in task.samples[: prepared.grid.limit]
+    ]
+    made = declaration(prepared.paths, task.table.task_name, primary.treatment, questions, commit)
+    declare(prepared.paths, made)
 
 
 def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: bool) -> dict[str, int]:
