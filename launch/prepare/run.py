@@ -31,7 +31,7 @@ from aceslm.plan.files import load_plans, save_plan
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
 from launch.prepare.rates import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
-from launch.prepare.tasks import LoadedTask, after, load_task
+from launch.prepare.tasks import LoadedTask, after, load_task, load_tasks
 
 _LOCK_WAIT_S = 120.0
 
@@ -79,7 +79,7 @@ def prepare(
             f"primary: '{one.mode}' on '{one.task}' is not among this submission's tasks and modes: run the "
             "whole grid, or add --set primary=null"
         )
-    tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
+    tasks = (extra_task,) if extra_task else load_tasks(grid.tasks)
     tasks = tuple(after(task, grid.skip) for task in tasks) if grid.skip else tasks
     models = [_model(name, grid, trust_remote_code) for name in grid.models]
     donors = _donors(grid, tasks)
