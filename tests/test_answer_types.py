@@ -341,6 +341,26 @@ def test_options_that_carry_letters_in_part_are_dropped_from_a_file_that_has_let
     assert report.dropped[0][1] == "choices: some carry letters and some do not, or not in order"
 
 
+def test_letters_that_few_records_seem_to_carry_are_part_of_the_text(tmp_path: Path) -> None:
+    rows = groups(["A. flavus", "x", "y"], ["x", "y"])
+    rows[0]["choices"] = ["A. flavus", "B. cereus"]
+    assert golds(tmp_path, rows) == ["A. flavus", "x", "y"]
+
+
+def test_a_task_file_whose_choices_carry_letters_is_refused_with_the_import_to_type(tmp_path: Path) -> None:
+    path = lines(tmp_path / "t.jsonl", groups(["A", "B"], ["A) x", "B) y"]))
+    with pytest.raises(DataError, match=r"2 of 2 records carry letters of their own \('A\) x'\)") as caught:
+        load_samples(path)
+    assert f"aceslm data import jsonl {path} --choices-column choices" in str(caught.value)
+    report = import_dataset("jsonl", path, columns=Columns(choices="choices"))
+    assert [(one.choices, one.answer) for one in report.samples] == [(("x", "y"), "A"), (("x", "y"), "B")]
+
+
+def test_a_few_numbers_as_answers_are_said_to_look_like_labels(tmp_path: Path) -> None:
+    said = bring(tmp_path, asked([0, 1] * 8)).said
+    assert any("--labels a,b,c with --choice-base 0 or 1 would ask for one of them" in line for line in said)
+
+
 # ---- labels and many choices
 
 

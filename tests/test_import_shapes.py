@@ -135,13 +135,14 @@ PUBMED_OPTIONS = (
 )
 
 
-@pytest.mark.parametrize("shape", ["by id", "list", "wrapped", "among others"])
+@pytest.mark.parametrize("shape", ["by id", "list", "wrapped", "by column", "among others"])
 def test_a_json_file_of_records_in_a_list_or_by_their_ids(shape: str, imported: Any, tmp_path: Path) -> None:
     rows = list(PUBMED.values())
     value, more = {
         "by id": (PUBMED, ["--id-column", "id"]),
         "list": (rows, []),
         "wrapped": ({"version": 1, "data": rows}, []),
+        "by column": ({key: [row[key] for row in rows] for key in rows[2]}, []),
         "among others": ({"a": [{"x": 1}], "data": {"train": rows}}, ["--records", "data.train"]),
     }[shape]
     path = write(tmp_path / "ori_pqal.json", value)

@@ -100,5 +100,12 @@ def _reading(path: Path, kind: str, drafts: Sequence[Draft]) -> Reading:
         for found in drafts
         if (found.sample.answer_type or kind) == "choice" and found.sample.choices and not found.answer_is
     ]
+    lettered = [one for one in golds if one.options.without_letters() is not None]
+    if lettered and 2 * len(lettered) >= len(golds):
+        raise DataError(
+            f"{path}: the choices of {len(lettered):,} of {len(golds):,} records carry letters of their own "
+            f"('{lettered[0].options.texts[0]}'), and the prompt shuffles and letters them: aceslm data "
+            f"import {path.suffix[1:]} {path} --choices-column choices --output FILE takes them off"
+        )
     how = "give the records the key answer_is ('letter' or 'text')"
     return choose_reading(str(path), golds, (TEXT, *GOLD_READINGS[:1]), how)

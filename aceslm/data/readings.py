@@ -9,6 +9,7 @@ counts only if it does not contradict another that the column allows as well; el
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
@@ -19,6 +20,12 @@ LETTER, TEXT, FROM_0, FROM_1 = ("letter", "text", "index from 0", "index from 1"
 ALL_READINGS = (TEXT, LETTER, FROM_1, FROM_0)
 ALLOWED: Mapping[str, tuple[str, ...]] = {"letter": (LETTER,), "text": (TEXT,), "index": (FROM_1, FROM_0)}
 MAX_LETTERS = len(ascii_uppercase)
+
+_LETTERED = re.compile(
+    r"\s*(?:\((?P<a>[A-Za-z]|\d{1,2})\)|\[(?P<b>[A-Za-z]|\d{1,2})\]|(?P<c>[A-Za-z])\s?[).:]|(?P<d>\d{1,2})\)"
+    r"|(?P<e>\d{1,2})\.\s|(?P<f>[A-Za-z])\s+[-\u2013]\s)\s*(?P<text>.*)",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,22 @@ class Options:
     labels: tuple[str, ...]
     places: tuple[int, ...]
     written: tuple[str, ...]
+
+    @property
+    def some_lettered(self) -> bool:
+        """Whether a text begins as if it carried a letter of its own."""
+        return any(map(_LETTERED.fullmatch, self.texts))
+
+    def without_letters(self) -> Options | None:
+        """Return options without the letters in their texts; None where they do not carry one each."""
+        matches = [_LETTERED.fullmatch(text) for text in self.texts]
+        pairs = [(next(filter(None, m.group(*"abcdef"))), m["text"]) for m in matches if m]
+        labels = tuple(label.upper() for label, _ in pairs)
+        count = len(self.texts)
+        letters, numbers = Options.lettered([""] * count).labels, [str(n + 1) for n in range(count)]
+        if len(pairs) < count or sorted(labels) not in (sorted(letters), sorted(numbers)):
+            return None
+        return Options(tuple(text.strip() for _, text in pairs), labels, self.places, self.texts)
 
     @classmethod
     def lettered(cls, texts: Sequence[str]) -> Options:

@@ -164,16 +164,17 @@ def import_(
         columns=columns,
         split_by_context=split_by_context,
     )
+    count_tokens = token_counter(tokenizer) if tokenizer else None
     write_task(report.samples, output)
-    _show(kind, output, report, tokenizer, json_=json_)
+    _show(kind, output, report, count_tokens, json_=json_)
 
 
-def _show(kind: str, output: Path, report: Any, tokenizer: str | None, *, json_: bool) -> None:
+def _show(kind: str, output: Path, report: Any, count_tokens: Any, *, json_: bool) -> None:
     """Print what an import holds, as JSON or as tables."""
     from aceslm.data.importers.summary import dropped_summaries, split_summaries
     from launch.show.console import print_json
 
-    splits = split_summaries(report, token_counter(tokenizer) if tokenizer else None)
+    splits = split_summaries(report, count_tokens)
     dropped = dropped_summaries(report)
     if json_:
         totals = {"output": str(output), "samples": len(report.samples), "totals": dict(report.totals)}

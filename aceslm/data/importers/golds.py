@@ -19,11 +19,6 @@ from aceslm.data.answer_types import Asked, infer_answer_type, refuse_rationales
 from aceslm.data.importers.base import Columns, Found, ImportOptions, Raw
 from aceslm.data.readings import ALL_READINGS, ALLOWED, FROM_0, FROM_1, Gold, Options, choose_reading
 
-_LETTERED = re.compile(
-    r"\s*(?:\((?P<a>[A-Za-z]|\d{1,2})\)|\[(?P<b>[A-Za-z]|\d{1,2})\]|(?P<c>[A-Za-z])\s?[).:]|(?P<d>\d{1,2})\)"
-    r"|(?P<e>\d{1,2})\.\s|(?P<f>[A-Za-z])\s+[-\u2013]\s)\s*(?P<text>.*)",
-    re.DOTALL,
-)
 _FEW_ANSWERS = 20  # so many different answers may be labels, whatever the number of records
 
 
@@ -44,31 +39,19 @@ def without_letters(records: Sequence[Record], found: Found) -> list[Record]:
     Decided for the file: where few records seem to have letters, they are part of the text ("B. cereus").
     """
     with_options = [one for one in records if one.options is not None]
-    stripped = {id(one): _stripped(one.options) for one in with_options if one.options is not None}
+    stripped = {id(one): one.options.without_letters() for one in with_options if one.options is not None}
     count = sum(options is not None for options in stripped.values())
     if not count or 2 * count < len(with_options):
         return list(records)
     kept = []
     for one in records:
         options = stripped.get(id(one))
-        if one.options is not None and options is None and any(map(_LETTERED.fullmatch, one.options.texts)):
+        if one.options is not None and options is None and one.options.some_lettered:
             found.dropped.append((one.where, "choices: some carry letters and some do not, or not in order"))
             continue
         kept.append(one if options is None else replace(one, options=options))
     found.said.append(f"choices: the letters in front of the options were taken off in {count:,} records")
     return kept
-
-
-def _stripped(options: Options) -> Options | None:
-    """Return options without their letters or numbers; None where they do not carry one each."""
-    matches = [_LETTERED.fullmatch(text) for text in options.texts]
-    pairs = [(next(filter(None, m.group(*"abcdef"))), m["text"]) for m in matches if m]
-    labels = tuple(label.upper() for label, _ in pairs)
-    count = len(options.texts)
-    letters, numbers = Options.lettered([""] * count).labels, tuple(str(n + 1) for n in range(count))
-    if len(pairs) < count or sorted(labels) not in (sorted(letters), sorted(numbers)):
-        return None
-    return Options(tuple(text.strip() for _, text in pairs), labels, options.places, options.texts)
 
 
 def extracted(records: Sequence[Record], columns: Columns, found: Found) -> list[Record]:
@@ -120,10 +103,9 @@ def typed(records: Sequence[Record], src: str, options: ImportOptions, found: Fo
         wanted = kind.name
         found.said.append(f"answer type: {kind.name} ({kind.reason}; --answer-type says otherwise)")
         different = len({one.answer.strip().lower() for one in asked})
-        if kind.name == "span" and 2 <= different <= _FEW_ANSWERS and 5 * different <= len(asked):
-            found.said.append(
-                f"answers: only {different} different ones: --answer-type label would ask for one of them"
-            )
+        if kind.name != "choice" and 2 <= different <= _FEW_ANSWERS and 5 * different <= len(asked):
+            how = "--answer-type label" if kind.name == "span" else "--labels a,b,c with --choice-base 0 or 1"
+            found.said.append(f"answers: only {different} different ones: {how} would ask for one of them")
     return [replace(one, answer_type=one.answer_type or wanted or "span") for one in records]
 
 

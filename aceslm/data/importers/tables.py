@@ -151,9 +151,10 @@ def _records(name: str, value: Any, key: str | None) -> list[Any] | dict[str, Ra
         return value
     if not isinstance(value, dict) or not value:
         raise DataError(f"{name}: expected a list of records, or an object of them, found {kind_of(value)}")
-    lists = [
-        part for part, one in value.items() if isinstance(one, list) and one and isinstance(one[0], dict)
-    ]
+    columns = [one for one in value.values() if isinstance(one, list) and not any(map(_is_record, one))]
+    if len(columns) == len(value) and len(set(map(len, columns))) == 1:  # a list for each column
+        return [dict(zip(value, cells, strict=True)) for cells in zip(*columns, strict=True)]
+    lists = [part for part, one in value.items() if isinstance(one, list) and one and _is_record(one[0])]
     if all(isinstance(one, dict) for one in value.values()):
         return value
     if len(lists) == 1:
@@ -163,6 +164,10 @@ def _records(name: str, value: Any, key: str | None) -> list[Any] | dict[str, Ra
         f"{name}: an object with {', '.join(map(str, value))}: say which of them holds the records, for "
         f"example --records {next(iter(lists or value))}"
     )
+
+
+def _is_record(value: Any) -> bool:
+    return isinstance(value, dict)
 
 
 def _parquet_rows(name: str, file: IO[bytes], columns: Columns) -> Rows:
