@@ -20,6 +20,7 @@ from aceslm.data.importers.base import Columns, Found, ImportOptions, Raw
 from aceslm.data.readings import ALL_READINGS, ALLOWED, FROM_0, FROM_1, Gold, Options, choose_reading
 
 _FEW_ANSWERS = 20  # so many different answers may be labels, whatever the number of records
+_MAX_HINTED = 200  # more different answers than that are no labels that one would list in a prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ def typed(records: Sequence[Record], src: str, options: ImportOptions, found: Fo
         wanted = kind.name
         found.said.append(f"answer type: {kind.name} ({kind.reason}; --answer-type says otherwise)")
         different = len({one.answer.strip().lower() for one in asked})
-        if kind.name != "choice" and 2 <= different <= _FEW_ANSWERS and 5 * different <= len(asked):
+        if kind.name != "choice" and 2 <= different <= _MAX_HINTED and 5 * different <= len(asked):
             how = "--answer-type label" if kind.name == "span" else "--labels a,b,c with --choice-base 0 or 1"
             found.said.append(f"answers: only {different} different ones: {how} would ask for one of them")
     return [replace(one, answer_type=one.answer_type or wanted or "span") for one in records]
