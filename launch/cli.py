@@ -144,7 +144,7 @@ _verb(
     data.import_,
     name="import",
     group=data_app,
-    example="aceslm data import tatqa SRC --output data/tatqa.parquet",
+    example="aceslm data import tatqa SRC --output data/tatqa.parquet   (any table: see above)",
 )
 _verb(playbook.show, group=playbook_app, example="aceslm playbook show results/R/playbooks/CELL/v0007.jsonl")
 _verb(playbook.diff, group=playbook_app, example="aceslm playbook diff v0003.jsonl v0007.jsonl")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from test_ace_frozen import ACE, split_task
 from aceslm.analysis.preregistration import primary_outcome, read_declaration
 from aceslm.analysis.scored_before import scored_before
 from aceslm.config.grid import GridConfig
+from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from launch.prepare.run import Prepared, narrow, prepare, write_run
@@ -33,6 +36,12 @@ def prepared(folder: Path, **values: Any) -> Prepared:
 
 def primary(folder: Path, **values: Any) -> dict[str, Any]:
     return {"primary": {"task": str(folder / "t0.json"), "mode": "ace_frozen", **values}}
+
+
+def asked_before(made: Prepared) -> dict[str, int]:
+    """Return which runs have scored how many of the questions that a run would score."""
+    samples = made.tasks[0].samples
+    return scored_before(made.paths, [question_digest(s.question, s.context, s.choices) for s in samples])
 
 
 def ran(made: Prepared) -> RunPaths:
@@ -85,12 +94,87 @@ def test_what_a_merge_has_shown_is_counted_when_its_run_is_gone(tmp_path: Path) 
     earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
     merge_and_show(earlier, as_json_=False)
     shutil.rmtree(earlier.root)
+    assert asked_before(prepared(tmp_path, **primary(tmp_path))) == {earlier.root.name: 4}
+
+
+@pytest.mark.parametrize("damaged", ["not json", "{}", '{"questions": 3}', '{"sample_ids": ["s1"]}', ""])
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_damaged_record_of_looks_says_which_file_and_how_to_go_on(
+    tmp_path: Path, damaged: str, gone: bool
+) -> None:
+    earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    merge_and_show(earlier, as_json_=False)
+    if gone:
+        shutil.rmtree(earlier.root)
+    earlier.looks.write_text(damaged)
     made = prepared(tmp_path, **primary(tmp_path))
-    assert scored_before(made.paths, made.tasks[0].table.sample_ids) == {earlier.root.name: 4}
-    for damaged in ("not json", "{}"):
-        earlier.looks.write_text(damaged)
-        with pytest.raises(RunError, match=r"looks/grid-.*move it away"):
-            scored_before(made.paths, made.tasks[0].table.sample_ids)
+    with pytest.raises(RunError) as caught:
+        asked_before(made)
+    assert str(earlier.looks) in str(caught.value)
+    assert "run the command again" not in str(caught.value)
+    if gone:
+        assert "its run is gone too" in str(caught.value)
+        return
+    assert f"delete it and type `aceslm aggregate {earlier.root}`" in str(caught.value)
+    earlier.looks.unlink()
+    merge_and_show(earlier, as_json_=False)
+    assert asked_before(made) == {earlier.root.name: 4}
+
+
+def rewritten(path: Path, name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Path:
+    """Write a task file again under another name, each record changed."""
+    other = path.parent / name
+    other.write_text(json.dumps([change(record) for record in json.loads(path.read_text())]))
+    return other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"id": "other-{id}"},
+        {"answer": "corrected"},
+        {"context_id": ""},
+        {"question": " {question}  "},
+        {"scale": "million", "metadata": "{{}}"},
+    ],
+)
+def test_neither_another_file_name_nor_other_ids_or_golds_make_a_question_fresh(
+    tmp_path: Path, change: dict[str, str]
+) -> None:
+    earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    merge_and_show(earlier, as_json_=False)
+    renamed = rewritten(
+        tmp_path / "t0.json",
+        "fresh.json",
+        lambda one: {**one, **{key: text.format(**one) for key, text in change.items()}},
+    )
+    made = prepared(tmp_path, tasks=[str(renamed)])
+    assert asked_before(made) == {earlier.root.name: 4}
+    shutil.rmtree(earlier.root)
+    assert asked_before(made) == {earlier.root.name: 4}
+
+
+@pytest.mark.parametrize("change", [{"question": "Another: {question}"}, {"context": "Table of another."}])
+def test_equal_ids_of_other_questions_are_no_looks(tmp_path: Path, change: dict[str, str]) -> None:
+    ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    (tmp_path / "b").mkdir()
+    other = rewritten(
+        tmp_path / "t0.json",
+        "b/t0.json",
+        lambda one: {**one, **{key: text.format(**one) for key, text in change.items()}},
+    )
+    assert asked_before(prepared(tmp_path, tasks=[str(other)])) == {}
+
+
+def test_a_run_whose_samples_are_gone_is_not_counted_as_one_that_scored_nothing(tmp_path: Path) -> None:
+    earlier = ran(prepared(tmp_path, modes=["baseline"], limit=4))
+    for path in earlier.root.glob("tasks/*.parquet"):
+        path.unlink()
+    with pytest.raises(RunError, match=r"tasks/.*\.parquet: the samples of this run are missing or damaged"):
+        asked_before(prepared(tmp_path, **primary(tmp_path)))
+    merge_and_show(earlier, as_json_=False)  # a merge goes without
+    assert not earlier.looks.exists()
 
 
 def test_skipped_samples_are_left_out_with_the_rest_of_their_context(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from aceslm.ace.validation import best_candidate
 from aceslm.core.digests import digest
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import GenerationSettings, Unit
+from aceslm.tasks.prompt import noise_key
 
 Groups = Sequence[Sequence[Lesson]]
 
@@ -90,14 +91,17 @@ def kept_small(evolution: Evolution, playbook: Playbook) -> Playbook:
 
 def _prompts(evolution: Evolution, playbook: Playbook, groups: Groups, candidate: int) -> list[Prompt]:
     shown = playbook.render()
+    seed, place = evolution.cell.seed, evolution.place
     return [
         Prompt(
             request_id=digest(group[0].unit_id, CURATOR, 0, candidate),
             messages=curator_messages(evolution.cell.domain, shown, [lesson.text for lesson in group]),
             max_new_tokens=CURATOR_MAX_NEW_TOKENS,
             json_schema=CURATOR_JSON if evolution.ace.constrained else None,
+            # a Curator is asked about a round, not about one question
+            noise_key=noise_key(seed, None, place, playbook.version + 1, CURATOR, number, candidate),
         )
-        for group in groups
+        for number, group in enumerate(groups)
     ]
 
 

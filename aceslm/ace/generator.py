@@ -19,7 +19,7 @@ from aceslm.core.digests import digest
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import Cell, Sample, Unit
 from aceslm.tasks import judge
-from aceslm.tasks.prompt import prompt_for
+from aceslm.tasks.prompt import noise_key, prompt_for
 
 
 def generator_prompts(
@@ -72,12 +72,17 @@ def validated(
     """Return sample id -> correct for samples that are asked in order to judge a playbook.
 
     Args:
-        key: purpose, step and candidate; with cell, worker and sample it names each request.
+        key: purpose, step and candidate; with cell, worker and sample it names each request. Candidates of
+            one step draw the same noise: they are compared.
     """
     cell = evolution.cell
     work = [(cell.unit(sample.sample_id, 0), sample) for sample in samples]
     prompts = [
-        replace(prompt, request_id=digest(cell.cell_id, evolution.place, *key, sample.sample_id))
+        replace(
+            prompt,
+            request_id=digest(cell.cell_id, evolution.place, *key, sample.sample_id),
+            noise_key=noise_key(cell.seed, sample, VALIDATION, *key[:2]),
+        )
         for (prompt, _), sample in zip(
             generator_prompts(cell, evolution.ace, playbook, work), samples, strict=True
         )

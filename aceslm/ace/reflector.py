@@ -12,9 +12,9 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import reflector_messages
 from aceslm.ace.roles.parsing import parse_reflection
 from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.prompts import Prompt
+from aceslm.tasks.prompt import noise_key
 
 
 def reflected(
@@ -27,7 +27,7 @@ def reflected(
     kept = list(answers)
     calls: list[Call] = []
     for turn in range(ace.reflection_rounds):
-        prompts = [_prompt(ace, playbook, kept[n], turn) for n in chosen]
+        prompts = [_prompt(evolution, playbook, kept[n], turn) for n in chosen]
         found = evolution.ask(prompts, REFLECTOR)
         for n, prompt in zip(chosen, prompts, strict=True):
             one, completion = kept[n], found[prompt.request_id]
@@ -41,10 +41,11 @@ def reflected(
     return tuple(kept), calls
 
 
-def _prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: int) -> Prompt:
+def _prompt(evolution: Evolution, playbook: Playbook, answer: Answer, turn: int) -> Prompt:
+    ace, unit = evolution.ace, answer.unit
     bullets = tuple(bullet for bullet in playbook.shown if bullet.bullet_id in answer.used)
     return Prompt(
-        request_id=digest(answer.unit.unit_id, REFLECTOR, turn, 0),
+        request_id=digest(unit.unit_id, REFLECTOR, turn, 0),
         messages=reflector_messages(
             answer.sample,
             answer.completion.text,
@@ -54,4 +55,5 @@ def _prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: int) -> Pr
         ),
         max_new_tokens=REFLECTOR_MAX_NEW_TOKENS,
         json_schema=REFLECTOR_JSON if ace.constrained else None,
+        noise_key=noise_key(evolution.cell.seed, answer.sample, unit.epoch, REFLECTOR, turn, 0),
     )

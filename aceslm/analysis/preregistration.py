@@ -1,6 +1,6 @@
 """The one comparison that a run is for, declared before its rows are scored: `prereg.json`.
 
-    declare(paths, declaration(paths, "tatqa_span", "ace_frozen", sample_ids, commit))  # once
+    declare(paths, declaration(paths, "tatqa_span", "ace_frozen", questions, commit))  # once
     lines = primary_outcome(paths)                     # of a merged run
 
 A comparison that was chosen after the results were seen says little. A declared one is judged alone, without
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from aceslm.analysis.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
@@ -79,17 +79,21 @@ def read_declaration(paths: RunPaths) -> Declaration | None:
 
 
 def declaration(
-    paths: RunPaths, task: str, treatment: str, sample_ids: Collection[str], commit: str
+    paths: RunPaths, task: str, treatment: str, questions: Sequence[str], commit: str
 ) -> Declaration:
-    """Return a declaration as of now; reads the plans of this run and of those beside it."""
+    """Return a declaration as of now; reads the plans of this run and of those beside it.
+
+    Args:
+        questions: the digests of the questions to be scored (`digests.question_digest`).
+    """
     return Declaration(
         task=task,
         treatment=treatment,
-        num_samples=len(sample_ids),
+        num_samples=len(questions),
         declared_at=time.time(),
         commit=commit,
         rows_before=sum(_published(paths, plan) for plan in load_plans(paths)),
-        scored_before=scored_before(paths, sample_ids),
+        scored_before=scored_before(paths, questions),
     )
 
 

@@ -1,78 +1,118 @@
 """Which questions have been scored before: read from the runs of a results folder, and kept beside them.
 
-    note_looks(paths, plans)                       # with every merge: results/looks/RUN.json
-    found = scored_before(paths, sample_ids)       # other run -> how many of these samples it has scored
+    note_looks(paths, plans)                     # with every merge: results/looks/RUN.json
+    found = scored_before(paths, questions)      # other run -> how many of these questions it has scored
 
 A question whose score was seen can be tuned on, also when the run that scored it was deleted since: so what a
-merge has shown stays on record in a file of its own, which only grows. Questions are told apart by their
-sample ids, whatever task file they stand in.
+merge has shown stays on record in a file of its own, which only grows. Questions are told apart by what is
+asked (`digests.question_digest`): another file name, other sample ids or a corrected gold make no fresh one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 
+from aceslm.core.digests import question_digest
 from aceslm.core.errors import CorruptRun, RunError
 from aceslm.core.files import read_json, write_json
+from aceslm.core.parquet import read_table
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
 
+log = logging.getLogger(__name__)
+
 
 def note_looks(paths: RunPaths, plans: Sequence[Plan]) -> None:
-    """Put the scored samples of a run on record.
+    """Put the scored questions of a run on record.
 
     Raises:
         RunError: the record that is there cannot be read.
     """
-    seen = scored(paths, plans)
+    try:
+        seen = scored(paths, plans)
+    except CorruptRun as error:  # a merge can do without: nobody should lose the results for it
+        log.warning("%s; %s is not written anew", error, paths.looks)
+        return
     path = paths.looks
     known = _noted(path)
     if not seen <= known:
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"run": paths.root.name, "sample_ids": sorted(known | seen)})
+        write_json(path, {"run": paths.root.name, "questions": sorted(known | seen)})
 
 
-def scored_before(paths: RunPaths, sample_ids: Collection[str]) -> dict[str, int]:
-    """Return for each other run of the same results folder how many of these samples it has scored.
+def scored_before(paths: RunPaths, questions: Sequence[str]) -> dict[str, int]:
+    """Return for each other run of the same results folder how many of these questions it has scored.
 
     Raises:
-        RunError: a record cannot be read.
+        RunError: a record, or the samples of a run, cannot be read.
     """
-    results, wanted = paths.root.parent, set(sample_ids)
+    results = paths.root.parent
     names = {folder.name for folder in results.iterdir()} if results.is_dir() else set()
     names |= {path.stem for path in paths.looks.parent.glob("*.json")}
     found = {}
     for name in sorted(names - {paths.root.name}):
         other = RunPaths(results / name)
-        seen = (_noted(other.looks) | scored(other, _plans(other))) & wanted
-        if seen:
-            found[name] = len(seen)
+        seen = _noted(other.looks) | scored(other, _plans(other))
+        if count := sum(question in seen for question in questions):
+            found[name] = count
     return found
 
 
 def scored(paths: RunPaths, plans: Sequence[Plan]) -> set[str]:
-    """Return the ids of the samples in a run's published shards, those learnt from left out."""
+    """Return the digests of the questions in a run's published shards, those learnt from left out.
+
+    Raises:
+        CorruptRun: the samples of a task that was scored cannot be read.
+    """
     found: set[str] = set()
+    asked: dict[str, list[str]] = {}  # by task, in the order that unit indices count
     for plan in plans:
         for shard in plan.shards:
             cell = plan.cell(shard.cell_id)
             if is_adaptation(cell) or not paths.done(shard.shard_id).exists():
                 continue
-            ids = plan.task(cell.task_digest).sample_ids
-            found |= {ids[index % len(ids)] for index in shard.indices()}
+            if cell.task_digest not in asked:
+                asked[cell.task_digest] = _questions(paths.task(cell.task_digest))
+            questions = asked[cell.task_digest]
+            found |= {questions[index % len(questions)] for index in shard.indices()}
     return found
+
+
+def _questions(path: Path) -> list[str]:
+    columns = ["question", "context", "choices"]
+    try:
+        rows = read_table(path, columns).to_pylist()
+    except (FileNotFoundError, CorruptRun):
+        raise CorruptRun(
+            f"{path}: the samples of this run are missing or damaged, so which questions it has scored "
+            "cannot be told: restore the file, or delete it and submit the run's config.yaml again"
+        ) from None
+    return [question_digest(row["question"], row["context"], row["choices"]) for row in rows]
 
 
 def _noted(path: Path) -> set[str]:
     if not path.exists():
         return set()
     try:
-        return set(read_json(path)["sample_ids"])
-    except (KeyError, TypeError):
-        raise RunError(f"{path}: lists no sample_ids; move it away and run the command again") from None
+        questions = read_json(path)["questions"]
+        if not isinstance(questions, list):
+            raise TypeError
+        return set(questions)
+    except (RunError, KeyError, TypeError):
+        run = path.parent.parent / path.stem
+        where = (
+            f"delete it and type `aceslm aggregate {run}`, which writes it anew"
+            if run.is_dir()
+            else "its run is gone too: delete it, and its questions will count as never scored"
+        )
+        raise RunError(
+            f"{path} is damaged, or of another version: it should list the questions that a run has scored. "
+            f"Restore it from a copy; else {where}"
+        ) from None
 
 
 def _plans(paths: RunPaths) -> tuple[Plan, ...]:

@@ -97,7 +97,7 @@ class VllmContender:
                     "ids": self._prompter.encode(prompt),
                     "max_new_tokens": prompt.max_new_tokens,
                     "ignore_eos": prompt.ignore_eos,
-                    "seed": int(digest(prompt.request_id, length=8), 16),
+                    "seed": int(digest(prompt.noise_key or prompt.request_id, length=8), 16),
                 }
                 for prompt in prompts
             ],

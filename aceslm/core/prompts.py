@@ -17,9 +17,9 @@ class Message:
 class Prompt:
     """One request to an engine.
 
-    `request_id` keys the completion and the sampling noise: equal ids give equal noise wherever and with
-    whomever the request is batched. `json_schema` (JSON text), where set, constrains the reply.
-    `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included: for benchmarks.
+    `request_id` names the completion. `noise_key` keys the sampling noise ("" is the request id): equal keys
+    give equal noise wherever and with whomever the request is batched. `json_schema` (JSON text), where set,
+    constrains the reply. `ignore_eos` answers exactly `max_new_tokens` tokens, end tokens included.
     """
 
     request_id: str
@@ -28,6 +28,7 @@ class Prompt:
     stop: tuple[str, ...] = ()
     json_schema: str | None = None
     ignore_eos: bool = False
+    noise_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,7 +143,8 @@ def token_scores(
     logits = penalised(logits, seen, settings.repetition_penalty)
     if grammars:
         logits = grammars.mask(logits, [reply.matcher for reply in replies])
-    names = [reply.request.prompt.request_id for reply in replies]
+    asked = (reply.request.prompt for reply in replies)
+    names = [prompt.noise_key or prompt.request_id for prompt in asked]
     ahead = ahead or [0] * len(replies)
     positions = [len(reply.tokens) + more for reply, more in zip(replies, ahead, strict=True)]
     return sampling_scores(logits, names, positions, settings)

@@ -1,8 +1,8 @@
-"""Choosing tokens: greedy, or sampled with noise keyed by (request id, position).
+"""Choosing tokens: greedy, or sampled with noise keyed by (noise key, position).
 
 Sampling is argmax(log p + Gumbel noise), which draws from p exactly (Gumbel 1954; Maddison et al. 2014).
-The noise comes from a counter-based generator keyed by the request id, one block a position, so an answer
-does not depend on the batch, the shard, the limit or the resume it fell into.
+The noise comes from a counter-based generator keyed by the prompt's noise key, one block a position, so an
+answer does not depend on the batch, the shard, the limit or the resume it fell into.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import torch
 from aceslm.core.values import GenerationSettings
 
 
-def gumbel_noise(request_id: str, position: int, vocab_size: int) -> torch.Tensor:
-    """Return `vocab_size` standard Gumbel values (float32) for one token of one request."""
+def gumbel_noise(key: str, position: int, vocab_size: int) -> torch.Tensor:
+    """Return `vocab_size` standard Gumbel values (float32) for one token of one reply."""
     noise = np.empty(vocab_size, dtype=np.float32)
-    _fill_with_noise(noise, request_id, position)
+    _fill_with_noise(noise, key, position)
     return torch.from_numpy(noise)
 
 
@@ -62,25 +62,25 @@ def penalised(logits: torch.Tensor, seen: Sequence[torch.Tensor], penalty: float
 
 
 def sampling_scores(
-    logits: torch.Tensor, request_ids: Sequence[str], positions: Sequence[int], settings: GenerationSettings
+    logits: torch.Tensor, noise_keys: Sequence[str], positions: Sequence[int], settings: GenerationSettings
 ) -> torch.Tensor:
     """Return scores whose argmax is the chosen token: the logits themselves when greedy.
 
     Args:
-        logits: (rows, vocabulary); request_ids, positions: one a row.
+        logits: (rows, vocabulary); noise_keys, positions: one a row.
     """
     if settings.temperature == 0.0:
         return logits
     scores = filtered_logits(logits.float(), settings)
     noise = np.empty(tuple(logits.shape), dtype=np.float32)
-    for row, name, position in zip(noise, request_ids, positions, strict=True):
+    for row, name, position in zip(noise, noise_keys, positions, strict=True):
         _fill_with_noise(row, name, position)
     return scores.add_(torch.from_numpy(noise).to(scores.device))
 
 
-def _fill_with_noise(row: np.ndarray, request_id: str, position: int) -> None:
+def _fill_with_noise(row: np.ndarray, name: str, position: int) -> None:
     """Fill a row with -log(-log(uniform)), in place: the copies would cost as much as the logarithms."""
-    key = np.frombuffer(hashlib.sha256(request_id.encode()).digest()[:16], dtype=np.uint64)
+    key = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, position]))
     generator.random(out=row, dtype=np.float32)
     np.clip(row, np.finfo(np.float32).tiny, 1 - 2**-24, out=row)

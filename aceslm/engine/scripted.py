@@ -1,8 +1,8 @@
 """The scripted engine: deterministic answers without a model, for tests and rehearsals.
 
-An answer depends on the prompt's text and request id only. Environment, for rehearsing trouble:
-`ACESLM_SCRIPTED_DELAY_S` (seconds per prompt), `ACESLM_SCRIPTED_FAIL` (rows whose prompt holds this text
-become error rows), `ACESLM_SCRIPTED_RAISE` (a prompt that holds this text breaks the run).
+An answer depends on the prompt's text only, a sampled one on its noise key too. Environment, for rehearsing
+trouble: `ACESLM_SCRIPTED_DELAY_S` (seconds per prompt), `ACESLM_SCRIPTED_FAIL` (rows whose prompt holds this
+text become error rows), `ACESLM_SCRIPTED_RAISE` (a prompt that holds this text breaks the run).
 """
 
 from __future__ import annotations
@@ -90,8 +90,9 @@ class ScriptedEngine:
         """Nothing is held."""
 
     def _answer(self, prompt: Prompt, text: str, settings: GenerationSettings) -> str:
-        # Greedy: the text alone decides. Sampled: the request id too, as noise is keyed by it.
-        key = digest(text, prompt.request_id if settings.temperature else "", settings.temperature)
+        # Greedy: the text alone decides. Sampled: the noise too.
+        noise = (prompt.noise_key or prompt.request_id) if settings.temperature else ""
+        key = digest(text, noise, settings.temperature)
         if prompt.json_schema is not None:
             return json.dumps(_conforming(json.loads(prompt.json_schema), key))
         options = re.findall(r"^([A-Z])\. ", text, re.MULTILINE)

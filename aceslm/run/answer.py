@@ -45,7 +45,7 @@ class CarriedSources:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UnitPrompt:
     """One unit's prompt; `retrieved` are the bullets ranked by its question."""
 
     unit: Unit
@@ -123,7 +123,7 @@ class AnswerUnits:
         return {}
 
     def _completions(
-        self, engine: Engine, asked: Sequence[Asked], should_stop: Callable[[], bool]
+        self, engine: Engine, asked: Sequence[UnitPrompt], should_stop: Callable[[], bool]
     ) -> Iterator[Completion]:
         if asked:
             prompts = [one.prompt for one in asked]
@@ -156,17 +156,17 @@ def carry(cell: Cell, sources: CarriedSources | None, count_tokens: Callable[[st
     return sources.adapted
 
 
-def asked_prompts(work: Work, units: Sequence[Unit], playbook: Playbook | None) -> list[Asked]:
+def asked_prompts(work: Work, units: Sequence[Unit], playbook: Playbook | None) -> list[UnitPrompt]:
     """Return the prompt of each unit, behind the playbook that its cell carries."""
     if playbook is None:
-        return [Asked(unit, prompt_for(work.cell, work.samples[unit.sample_id], unit)) for unit in units]
+        return [UnitPrompt(unit, prompt_for(work.cell, work.samples[unit.sample_id], unit)) for unit in units]
     ace = work.cell.playbook_settings
     pairs = [(unit, work.samples[unit.sample_id]) for unit in units]
     made = generator_prompts(work.cell, ace, playbook, pairs)
-    return [Asked(unit, prompt, bullets) for unit, (prompt, bullets) in zip(units, made, strict=True)]
+    return [UnitPrompt(unit, prompt, bullets) for unit, (prompt, bullets) in zip(units, made, strict=True)]
 
 
-def bullets_used(playbook: Playbook, asked: Asked, reply: str) -> tuple[str, ...]:
+def bullets_used(playbook: Playbook, asked: UnitPrompt, reply: str) -> tuple[str, ...]:
     """Return the bullets that a reply cites, and those that were ranked for its question."""
     shown = {bullet.bullet_id for bullet in playbook.shown}
     return used_bullets(shown, cited=citations(reply, playbook), retrieved=asked.retrieved)
@@ -182,7 +182,7 @@ def _final(run: Run, cell_id: str, epoch: int = 0) -> Playbook:
     return playbook
 
 
-def _carrying(record: Record, playbook: Playbook, asked: Asked) -> Record:
+def _carrying(record: Record, playbook: Playbook, asked: UnitPrompt) -> Record:
     """Add to a row what its prompt carried; the playbook never learnt from a sample that it answers."""
     used = bullets_used(playbook, asked, record.raw_output or "")
     return replace(record, playbook_version=playbook.version, bullets_used=used, seen=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from aceslm import tasks as task_types
-from aceslm.core.digests import digest
+from aceslm.core.digests import digest, question_digest
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import Cell, Sample, Unit
 
@@ -33,4 +33,19 @@ def prompt_for(
         ),
         max_new_tokens=limit,
         stop=cell.generation.stop,
+        noise_key=noise_key(cell.seed, sample, unit.epoch, "generator", 0, 0),
     )
+
+
+def noise_key(seed: int, sample: Sample | None, *place: object) -> str:
+    """Return the key of a request's sampling noise.
+
+    Neither the gold answer nor the mode is in it: a corrected gold changes no sampled answer, and modes that
+    are compared draw the same noise (common random numbers).
+
+    Args:
+        sample: what is asked about; None where it is not one sample.
+        place: epoch or step, role, round and candidate.
+    """
+    asked = question_digest(sample.question, sample.context, sample.choices) if sample else ""
+    return digest("noise", seed, asked, *place)

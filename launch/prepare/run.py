@@ -18,6 +18,7 @@ from aceslm.ace.playbook.bullets import Playbook
 from aceslm.analysis.preregistration import declaration, declare
 from aceslm.config.grid import GridConfig, Primary, ResourcesConfig
 from aceslm.config.registry import ModelEntry, model_registry
+from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
@@ -30,7 +31,7 @@ from aceslm.plan.files import load_plans, save_plan
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
 from launch.prepare.rates import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
-from launch.prepare.tasks import LoadedTask, after, load_task
+from launch.prepare.tasks import LoadedTask, after, load_task, load_tasks
 
 _LOCK_WAIT_S = 120.0
 
@@ -78,7 +79,7 @@ def prepare(
             f"primary: '{one.mode}' on '{one.task}' is not among this submission's tasks and modes: run the "
             "whole grid, or add --set primary=null"
         )
-    tasks = (extra_task,) if extra_task else tuple(load_task(name) for name in grid.tasks)
+    tasks = (extra_task,) if extra_task else load_tasks(grid.tasks)
     tasks = tuple(after(task, grid.skip) for task in tasks) if grid.skip else tasks
     models = [_model(name, grid, trust_remote_code) for name in grid.models]
     donors = _donors(grid, tasks)
@@ -157,9 +158,12 @@ def _declare(prepared: Prepared, primary: Primary) -> None:
     """Write down the primary comparison before anything of this run is scored."""
     facts = provenance()
     commit = f"{facts['commit'] or 'unknown'}{' with uncommitted changes' if facts['dirty'] else ''}"
-    table = prepared.tasks[prepared.grid.tasks.index(primary.task)].table
-    ids = table.sample_ids[: prepared.grid.limit]
-    declare(prepared.paths, declaration(prepared.paths, table.task_name, primary.treatment, ids, commit))
+    task = prepared.tasks[prepared.grid.tasks.index(primary.task)]
+    questions = [
+        question_digest(one.question, one.context, one.choices) for one in task.samples[: prepared.grid.limit]
+    ]
+    made = declaration(prepared.paths, task.table.task_name, primary.treatment, questions, commit)
+    declare(prepared.paths, made)
 
 
 def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: bool) -> dict[str, int]:

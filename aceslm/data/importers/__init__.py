@@ -21,7 +21,9 @@ from aceslm.data.importers import ai4i, columns, formula, medqa, nab, tatqa
 from aceslm.data.importers.base import Columns, Found, ImportOptions, ImportReport, Raw
 from aceslm.data.importers.output import write_task
 from aceslm.data.importers.splits import check_split, contexts_in_two_splits
-from aceslm.data.readers import parse_sample
+from aceslm.data.importers.tables import HUB
+from aceslm.data.parsing import parse_sample
+from aceslm.data.readers import check_splits
 
 __all__ = ["IMPORTERS", "Columns", "ImportReport", "import_dataset", "write_task"]
 
@@ -44,6 +46,7 @@ IMPORTERS: Mapping[str, Importer] = {
     "nab": Importer(nab.read, nab.SOURCE, nab.LICENCE, "iot"),
     "csv": Importer(columns.read_csv, "", columns.LICENCE, ""),
     "jsonl": Importer(columns.read_jsonl, "", columns.LICENCE, ""),
+    "json": Importer(columns.read_json, "", columns.LICENCE, ""),
     "parquet": Importer(columns.read_parquet, "", columns.LICENCE, ""),
 }
 
@@ -67,18 +70,25 @@ def import_dataset(kind: str, src: Path | str, **options: Any) -> ImportReport:
     check_split(chosen.split)
     if chosen.only is not None and chosen.only not in ANSWER_TYPES:
         raise UsageError(f"--only: '{chosen.only}' is no answer type{nearest(chosen.only, ANSWER_TYPES)}")
+    if chosen.answer_type is not None and chosen.answer_type not in ANSWER_TYPES:
+        known = nearest(chosen.answer_type, ANSWER_TYPES)
+        raise UsageError(f"--answer-type: '{chosen.answer_type}' is no answer type{known}")
     importer = IMPORTERS[kind]
-    hub = str(src).startswith(columns.HUB)
+    if importer.source and (given := columns.used_options(chosen)):
+        raise UsageError(
+            f"{given[0]}: {kind} has columns of its own; this is for csv, jsonl, json and parquet"
+        )
+    hub = str(src).startswith(HUB)
     if hub and importer.source:
         raise UsageError(
-            f"{src}: {kind} reads the published files; of the hub, csv, jsonl and parquet are read"
+            f"{src}: {kind} reads the published files; of the hub, csv, jsonl, json and parquet are read"
         )
     found = importer.read(str(src) if hub else Path(src), chosen)
     # only a file's name: the same data imported elsewhere must have the same digest
     source = importer.source or (str(src) if hub else Path(src).name)
     samples, dropped = _validated(found, importer, source, chosen)
     _check(str(src), samples, dropped)
-    return ImportReport(samples, tuple(dropped), importer.licence, source, found.totals)
+    return ImportReport(samples, tuple(dropped), importer.licence, source, found.totals, tuple(found.said))
 
 
 def _validated(
@@ -86,6 +96,7 @@ def _validated(
 ) -> tuple[tuple[Sample, ...], list[tuple[str, str]]]:
     dropped = list(found.dropped)
     samples: dict[str, Sample] = {}
+    splits: list[tuple[str, str]] = []
     for where, raw in found.rows:
         metadata = {**raw.get("metadata", {}), "source": source, "licence": importer.licence}
         record: Raw = {**raw, "metadata": metadata}
@@ -99,11 +110,14 @@ def _validated(
             dropped.append((where, str(error).removeprefix(f"{where}: ")))
             continue
         if sample.sample_id in samples:
-            raise DataError(f"{where}: id '{sample.sample_id}' was already used")
+            hint = "" if importer.source else ": without --id-column ids are made from what is asked"
+            raise DataError(f"{where}: id '{sample.sample_id}' was already used{hint}")
         if options.only not in {None, sample.answer_type}:
             dropped.append((where, f"not of answer type {options.only}"))
             continue
         samples[sample.sample_id] = sample
+        splits.append((where, sample.split))
+    check_splits(splits)
     return tuple(samples.values()), dropped
 
 

@@ -16,9 +16,16 @@ Raw = dict[str, Any]  # a record in the task format, not yet validated
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Which columns of a table hold what; `question` and `answer` are needed.
+    """Which columns of a table hold what; `question` and `answer` are needed. A name may be a dotted path.
 
-    With `choice_base` (0 or 1) the answer is the number of a choice, counted from there.
+    Attributes:
+        choices: one column with all choices; `choices_columns`: a column each (patterns such as `op*` too).
+        labels: the same choices for every record.
+        choice_base: the answer is the number of a choice, counted from 0 or 1.
+        answer_is: how answers name their choice (`letter`, `text`, `index`); decided by the file if None.
+        answer_regex: what extracts the answer from a longer text: its first group, where it last matches.
+        header: whether a CSV file has a header line; else its columns are c1, c2, ...
+        records: the key of a JSON object under which its records stand.
     """
 
     question: str = "question"
@@ -27,6 +34,18 @@ class Columns:
     context: str | None = None
     choices: str | None = None
     choice_base: int | None = None
+    choices_columns: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    answer_is: str | None = None
+    answer_regex: str | None = None
+    context_id: str | None = None
+    split: str | None = None
+    scale: str | None = None
+    answer_type: str | None = None
+    domain: str | None = None
+    metadata: tuple[str, ...] = ()
+    header: bool = True
+    records: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +55,7 @@ class ImportOptions:
     `split` is `adapt`, `validate`, `eval`, or `auto` (what suits the dataset). `per_label` caps the records
     of one label in one split; with `balance` and no cap, the most frequent label is cut to the second.
     `window` is the number of values in a window of a series. `only` keeps the records of one answer type.
+    `split_by_context` (tables) deals whole contexts to splits, as in `adapt=0.3,validate=0.2`.
     """
 
     split: str = "auto"
@@ -47,15 +67,20 @@ class ImportOptions:
     answer_type: str | None = None
     domain: str | None = None
     only: str | None = None
+    split_by_context: str | None = None
 
 
 @dataclass(slots=True)
 class Found:
-    """What a source holds: records with their place, what was left out and why, and totals of the source."""
+    """What a source holds: records with their place, what was left out and why, and totals of the source.
+
+    `said`: what was decided from the file as a whole, for the user to read.
+    """
 
     rows: list[tuple[str, Raw]] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)
     totals: dict[str, int] = field(default_factory=dict)
+    said: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +95,7 @@ class ImportReport:
     licence: str
     source: str
     totals: Mapping[str, int]
+    said: tuple[str, ...] = ()
 
 
 def source_files(src: Path, patterns: tuple[str, ...]) -> list[Path]:

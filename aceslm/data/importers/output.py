@@ -11,7 +11,8 @@ from typing import Any
 from aceslm.core.errors import UsageError
 from aceslm.core.files import replacing
 from aceslm.core.values import Sample
-from aceslm.data.readers import OPTIONAL_KEYS, REQUIRED_KEYS
+from aceslm.data.parsing import GOLD_READINGS, OPTIONAL_KEYS, REQUIRED_KEYS
+from aceslm.data.readings import Options, Reading
 
 SUFFIXES = (".jsonl", ".parquet")
 
@@ -53,8 +54,11 @@ def _write_parquet(samples: Sequence[Sample], path: Path) -> None:
 
 
 def _record(sample: Sample) -> dict[str, Any]:
-    values = {**asdict(sample), "id": sample.sample_id, "choices": list(sample.choices)}
+    values = {**asdict(sample), "id": sample.sample_id, "choices": list(sample.choices), "answer_is": None}
     if sample.answer_type == "choice":
-        # the text, not the letter: an option may itself be the text "B"
-        values["answer"] = sample.choices[ord(sample.answer) - ord("A")]
+        # the text, not the letter; where the text is itself the letter of another option, it says so
+        position = ord(sample.answer) - ord("A")
+        values["answer"] = sample.choices[position]
+        if Reading(GOLD_READINGS).position(values["answer"], Options.lettered(sample.choices)) != position:
+            values["answer_is"] = "text"
     return {key: values[key] for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS)}
