@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
+from aceslm.core.values import Resources
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import unfinished
 from launch.prepare.rates import Rate, measured_rates
@@ -27,7 +29,7 @@ from launch.slurm import reconcile
 from launch.submit.arrays import TaskGroup, make_arrays, parameters, sbatch_text
 from launch.submit.slurm import Layout, layout
 
-SMALL = {"cpus": 2, "mem_gb": 3, "gpus": 1, "time_min": 30}
+SMALL = Resources(gpus=1, cpus=2, mem_gb=3, time_min=30)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 20), st.integers(1, 9))
@@ -35,7 +37,7 @@ def test_together_the_arrays_never_exceed_the_parallel_budget(
     sizes: list[int], budget: int, array_limit: int
 ) -> None:
     groups = [
-        TaskGroup({"time_min": n}, tuple((f"g{n}s{one}",) for one in range(size)))
+        TaskGroup(Resources(time_min=n), tuple((f"g{n}s{one}",) for one in range(size)))
         for n, size in enumerate(sizes)
     ]
     arrays = make_arrays(groups, ClusterProfile(max_parallel=budget), array_limit)
@@ -93,7 +95,7 @@ def test_gres_replaces_gpus_and_a_cpu_job_asks_for_none() -> None:
     typed = ClusterProfile(gres="gpu:h100:1")
     assert "gpus_per_node" not in parameters(SMALL, typed, "n")
     assert parameters(SMALL, typed, "n")["gres"] == "gpu:h100:1"
-    assert "gres" not in parameters({**SMALL, "gpus": 0}, typed, "n")
+    assert "gres" not in parameters(replace(SMALL, gpus=0), typed, "n")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_rates_are_measured_from_done_files_and_size_shards_and_limits(
         .arrays[0]
         .resources
     )
-    assert resources["time_min"] == 5
+    assert resources.time_min == 5
 
 
 def test_a_pilot_measures_one_small_shard_and_plans_the_rest_by_it(

@@ -11,12 +11,11 @@ its `needs`: the evolution of the playbook that it carries, or the epoch before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard, TaskTable
+from aceslm.core.values import Cell, Plan, Resources, Shard, TaskTable
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.ranges import Ranges, as_ranges, chunks, subtract, wanted_ranges
 
@@ -31,7 +30,7 @@ def next_plan(
     cells: Sequence[Cell],
     tasks: Sequence[TaskTable],
     earlier: Sequence[Plan],
-    resources: Mapping[str, Mapping[str, Any]] | None = None,
+    resources: Mapping[str, Resources] | None = None,
     shard_sizes: Mapping[str, int] | None = None,
 ) -> Plan | None:
     """Return a plan over the wanted units that no earlier plan covers; None when there are none.

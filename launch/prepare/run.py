@@ -21,7 +21,7 @@ from aceslm.config.registry import ModelEntry, model_registry
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, ModelSpec, Plan, Sample
+from aceslm.core.values import Cell, ModelSpec, Plan, Resources, Sample
 from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
@@ -176,11 +176,11 @@ def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: 
     return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rates)
 
 
-def model_resources(name: str, override: ResourcesConfig) -> dict[str, int]:
+def model_resources(name: str, override: ResourcesConfig) -> Resources:
     """Return what one array task of a model asks for: the registry's figures, then the grid's."""
     entry = model_registry().get(name)
     figures = (entry or ModelEntry(id=name)).resources.model_dump()
-    return {**figures, **override.model_dump(exclude_none=True)}
+    return Resources(**{**figures, **override.model_dump(exclude_none=True)})
 
 
 def narrow(grid: GridConfig, **axes: Sequence[str]) -> GridConfig:

@@ -11,19 +11,18 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aceslm.config.cluster import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
-from aceslm.core.values import Cell, Plan, Shard
+from aceslm.core.values import Cell, Plan, Resources, Shard
 from aceslm.plan.shards import levels
 from launch.prepare.rates import Rate, model_key
 from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")
-_DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class ArrayPlan:
 
     first: int
     count: int
-    resources: Mapping[str, int]
+    resources: Resources
     parallel: int
     after: tuple[int, ...] = ()
 
@@ -46,7 +45,7 @@ class ArrayPlan:
 class TaskGroup:
     """Tasks of one stage that ask for the same resources."""
 
-    resources: Mapping[str, int]
+    resources: Resources
     tasks: tuple[tuple[str, ...], ...]
 
 
@@ -63,21 +62,21 @@ def make_tasks(
     for shard in (shard for shard in shards if shard.step == "answer"):
         key = model_key(cells[shard.cell_id])
         largest[key] = max(largest.get(key, 0), shard.num_units)
-    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[str]]] = {}
+    groups: dict[tuple[int, Resources], dict[tuple[str, ...], list[str]]] = {}
     for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
         cell = cells[shard.cell_id]
         asked = task_resources(cell, plans, profile)
         rate = rates.get(model_key(cell))
         if rate and shard.step == "answer":  # rates say nothing about roles
             samples = largest[model_key(cell)] * profile.shards_per_task
-            asked["time_min"] = rate.time_min(samples, cap=asked["time_min"])
-        place = (stages[shard.shard_id], *sorted(asked.items()))
+            asked = replace(asked, time_min=rate.time_min(samples, cap=asked.time_min))
+        place = (stages[shard.shard_id], asked)
         model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
         groups.setdefault(place, {}).setdefault(model, []).append(shard.shard_id)
     size = profile.shards_per_task
     return [
-        TaskGroup(dict(resources), tuple(task for names in models.values() for task in _chunks(names, size)))
-        for (_, *resources), models in groups.items()
+        TaskGroup(resources, tuple(task for names in models.values() for task in _chunks(names, size)))
+        for (_, resources), models in groups.items()
     ]
 
 
@@ -85,18 +84,17 @@ def _chunks(names: Sequence[_Item], size: int) -> list[tuple[_Item, ...]]:
     return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
 
 
-def task_resources(cell: Cell, plans: Sequence[Plan], profile: ClusterProfile) -> dict[str, int]:
+def task_resources(cell: Cell, plans: Sequence[Plan], profile: ClusterProfile) -> Resources:
     """Return what one task of a cell asks for: the plan's figures, replaced by the profile's."""
-    planned = next(
-        (plan.resources[cell.model.name] for plan in plans if cell.model.name in plan.resources), {}
-    )
-    return task_defaults(profile, planned)
+    name = cell.model.name
+    planned = next((plan.resources[name] for plan in plans if name in plan.resources), Resources())
+    return at_site(planned, profile)
 
 
-def task_defaults(profile: ClusterProfile, planned: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Return a task's resources: the defaults, replaced by what is planned, replaced by the profile's."""
-    site = {key: getattr(profile, key) for key in _DEFAULT_RESOURCES if getattr(profile, key) is not None}
-    return {**_DEFAULT_RESOURCES, **(planned or {}), **site}
+def at_site(asked: Resources, profile: ClusterProfile) -> Resources:
+    """Return resources with what the profile says in their place."""
+    figures = {one.name: getattr(profile, one.name) for one in fields(Resources)}
+    return replace(asked, **{key: figure for key, figure in figures.items() if figure is not None})
 
 
 def make_arrays(
@@ -139,7 +137,7 @@ def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[
 
 
 def parameters(
-    resources: Mapping[str, int],
+    resources: Resources,
     profile: ClusterProfile,
     name: str,
     *,
@@ -152,17 +150,17 @@ def parameters(
     exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
     values: dict[str, Any] = {
         "job_name": name,
-        "time": resources["time_min"],
-        "mem": f"{resources['mem_gb']}GB",
+        "time": resources.time_min,
+        "mem": f"{resources.mem_gb}GB",
         "nodes": 1,
         "ntasks_per_node": profile.ranks_per_task,
-        "cpus_per_task": resources["cpus"],
-        "gpus_per_node": resources["gpus"] if resources["gpus"] and not profile.gres else None,
+        "cpus_per_task": resources.cpus,
+        "gpus_per_node": resources.gpus if resources.gpus and not profile.gres else None,
         "partition": profile.partition,
         "account": profile.account,
         "qos": profile.qos,
         "constraint": profile.constraint,
-        "gres": profile.gres if resources["gpus"] or "gpu" not in (profile.gres or "") else None,
+        "gres": profile.gres if resources.gpus or "gpu" not in (profile.gres or "") else None,
         "wckey": profile.wckey,
         "dependency": dependency,
         "array_parallelism": parallel,
@@ -217,18 +215,16 @@ def check_limits(arrays: Sequence[ArrayPlan], profile: ClusterProfile) -> None:
     for array in arrays:
         asked = array.resources
         ranks = profile.ranks_per_task
-        if limits.max_time_min is not None and asked["time_min"] > limits.max_time_min:
+        if limits.max_time_min is not None and asked.time_min > limits.max_time_min:
             raise LaunchError(
-                f"time_min {asked['time_min']} is over the partition's limit of {limits.max_time_min} min: "
+                f"time_min {asked.time_min} is over the partition's limit of {limits.max_time_min} min: "
                 "such a job would wait for ever; lower time_min in the profile or in `resources`"
             )
-        if asked["cpus"] * ranks > limits.cpus_per_node:
+        if asked.cpus * ranks > limits.cpus_per_node:
             have = limits.cpus_per_node
-            raise LaunchError(f"cpus {asked['cpus']} x {ranks} ranks is more than a node has ({have})")
-        if asked["mem_gb"] * 1024 > limits.mem_mb_per_node:
-            raise LaunchError(
-                f"mem_gb {asked['mem_gb']} is more than a node has ({limits.mem_mb_per_node} MB)"
-            )
+            raise LaunchError(f"cpus {asked.cpus} x {ranks} ranks is more than a node has ({have})")
+        if asked.mem_gb * 1024 > limits.mem_mb_per_node:
+            raise LaunchError(f"mem_gb {asked.mem_gb} is more than a node has ({limits.mem_mb_per_node} MB)")
     nodes = profile.sbatch.get("nodes", 1)
     if int(str(nodes).split("-", maxsplit=1)[0]) > limits.nodes:
         raise LaunchError(f"nodes {nodes} is more than the partition has ({limits.nodes})")

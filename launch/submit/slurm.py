@@ -16,7 +16,7 @@ from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Plan, Shard
+from aceslm.core.values import Plan, Resources, Shard
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import unfinished
 from aceslm.results.status import is_done
@@ -47,7 +47,7 @@ from launch.submit.arrays import (
 
 log = logging.getLogger(__name__)
 
-AGGREGATION = {"cpus": 1, "mem_gb": 4, "gpus": 0, "time_min": 30}
+AGGREGATION = Resources(gpus=0, cpus=1, mem_gb=4, time_min=30)
 _LOCK_WAIT_S = 120.0
 
 
@@ -160,7 +160,7 @@ def submit_missing(
             launch.options,
             profile=launch.profile_name,
             max_requeues=launch.profile.max_requeues,
-            time_min=min(array.resources["time_min"] for array in plan.arrays),
+            time_min=min(array.resources.time_min for array in plan.arrays),
             signal_delay_s=launch.profile.signal_delay_s,
         )
         return _transaction(paths, launch, intent, plan, _jobs_elsewhere(plan, wanted, queued))

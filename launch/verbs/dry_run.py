@@ -84,9 +84,9 @@ def _show_cost(plan: Layout, ranks: int, basis: str) -> None:
 
     hours: dict[str, float] = {"GPU": 0.0, "core": 0.0}
     for array in plan.arrays:
-        task_hours = array.count * array.resources["time_min"] / 60
-        hours["GPU"] += task_hours * array.resources["gpus"]
-        hours["core"] += task_hours * array.resources["cpus"] * ranks
+        task_hours = array.count * array.resources.time_min / 60
+        hours["GPU"] += task_hours * array.resources.gpus
+        hours["core"] += task_hours * array.resources.cpus * ranks
     say(
         f"cost ({basis}): at most {hours['GPU']:,.1f} GPU-hours, {hours['core']:,.1f} core-hours in "
         f"{len(plan.tasks)} tasks; {plan.num_waiting} more tasks wait for a later wave"
