@@ -15,7 +15,7 @@ from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from launch.prepare.run import Prepared, narrow, prepare, write_run
-from launch.submit.pool_or_here import Launch, launch_missing
+from launch.submit.local import LocalLauncher
 from launch.verbs.results import merge_and_show
 
 
@@ -36,8 +36,9 @@ def primary(folder: Path, **values: Any) -> dict[str, Any]:
 
 
 def ran(made: Prepared) -> RunPaths:
-    write_run(made)
-    launch_missing(made.paths, Launch("debug"))
+    run, launcher = write_run(made), LocalLauncher("debug")
+    launcher.start(run)
+    launcher.wait(run, lambda _: None)
     return made.paths
 
 

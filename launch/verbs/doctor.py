@@ -60,7 +60,8 @@ def _on_a_node(profile_name: str) -> None:
     from aceslm.core.values import Resources
     from launch.show.console import note, say
     from launch.slurm import client as slurm
-    from launch.submit.arrays import at_site, parameters, python_command
+    from launch.submit.arrays import at_site
+    from launch.submit.sbatch import parameters, python_command
 
     slurm.require()
     profile = cluster_profile(profile_name)

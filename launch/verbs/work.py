@@ -24,17 +24,17 @@ def work(
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
-    from aceslm.plan.files import require_plans
+    from aceslm.plan.files import read_run
     from aceslm.run.attempts import code_digest
     from launch.ledger import Intent, WorkerOptions
     from launch.node.log_files import log_to_stdout
     from launch.node.place import Place, slurm_place
     from launch.node.task import run_task
     from launch.show.console import say
-    from launch.submit.pool_or_here import interruptible
+    from launch.submit.local import interruptible
 
     paths = RunPaths(run)
-    names = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
+    names = [shard.shard_id for shard in read_run(paths).shards]
     if index >= len(names):
         raise UsageError(f"--index {index}: this run has {len(names)} shards, 0 to {len(names) - 1}")
     grid = parse(GridConfig, read_yaml(paths.config), paths.config)
