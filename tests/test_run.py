@@ -350,7 +350,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
         stop = StopFlag()
         engine = stopped_after(3, stop)
         work_shard(paths, plan, shard, lambda _, e=engine: e, AttemptName("j"), stop=stop)
-    add, seen = merge._Sources.add, []
+    add, seen = merge._CellRows.add, []
 
     def add_then_work_goes_on(self: Any, shard: Any, census: Any, *, is_replaced: bool) -> None:
         add(self, shard, census, is_replaced=is_replaced)
@@ -359,7 +359,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
             for other in plan.shards:
                 work_shard(paths, plan, other, lambda _: ScriptedEngine(), AttemptName("a"))
 
-    monkeypatch.setattr(merge._Sources, "add", add_then_work_goes_on)
+    monkeypatch.setattr(merge._CellRows, "add", add_then_work_goes_on)
     coverage = merged(paths)
     found = content(paths.root)["sample_id"].tolist()
     assert len(found) == coverage.units_found == 36

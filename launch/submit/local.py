@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aceslm.core.errors import LaunchError, WorkError
-from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.paths import AttemptName
 from aceslm.core.run import Run
 from aceslm.core.values import Shard
 from aceslm.results.status import run_status
@@ -26,6 +26,8 @@ from aceslm.run.published import unfinished
 from aceslm.run.work import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.node.log_files import log_to_file
+from launch.node.place import Place
+from launch.node.task import run_task
 from launch.prepare.run import Prepared
 from launch.submit.launcher import OnTick, Started, submission_folder
 from launch.submit.pool import LocalPool, num_gpus, pack, task_needs
@@ -82,7 +84,7 @@ class LocalLauncher:
         try:
             if self.cluster == "debug":
                 jobs.append({"index": 0, "job": _job_name(intent)})
-                _run_here(run.paths, intent, folder, tick)
+                _run_here(run, intent, folder, tick)
             else:
                 needs = task_needs(intent.tasks, run.shards)
                 pool = LocalPool(run.paths, intent, folder, self._num_workers, needs)
@@ -120,7 +122,7 @@ def interruptible() -> Iterator[StopFlag]:
             signal.signal(number, handler)
 
 
-def _run_here(paths: RunPaths, intent: Intent, logs: Path, tick: Callable[[], None]) -> None:
+def _run_here(run: Run, intent: Intent, logs: Path, tick: Callable[[], None]) -> None:
     """Run all tasks in this process; a thread reports progress from the run directory meanwhile."""
     ended = threading.Event()
 
@@ -134,7 +136,7 @@ def _run_here(paths: RunPaths, intent: Intent, logs: Path, tick: Callable[[], No
         try:
             for index in range(len(intent.tasks)):
                 with log_to_file(logs / f"{_job_name(intent)}_{index}_log.out"):
-                    _run_one(paths, intent, index, stop)
+                    _run_one(run, intent, index, stop)
                 if stop():
                     raise KeyboardInterrupt
         finally:
@@ -142,12 +144,9 @@ def _run_here(paths: RunPaths, intent: Intent, logs: Path, tick: Callable[[], No
             reporter.join()
 
 
-def _run_one(paths: RunPaths, intent: Intent, index: int, stop: StopFlag) -> None:
-    from launch.node.place import Place
-    from launch.node.task import run_task  # loads the engine's side of the house
-
+def _run_one(run: Run, intent: Intent, index: int, stop: StopFlag) -> None:
     try:
-        run_task(paths, intent, index, Place(AttemptName(_job_name(intent), index), stop))
+        run_task(run, intent, index, Place(AttemptName(_job_name(intent), index), stop))
     except WorkError as error:
         log.debug("task %d: %s", index, error)  # every failed shard has its ended file; the merge reports
 

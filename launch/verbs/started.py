@@ -16,8 +16,8 @@ def say_started(
     from launch.show.console import note, print_json
 
     if started is None:
-        queued = ", queued or running" if launcher.detached else ""
-        note(f"nothing to submit: every shard is done{queued}")
+        queue = "nothing to submit: every shard is done, queued or running"
+        note(queue if launcher.detached else "every shard is already done")
     if as_json_ and not stays:
         print_json(_as_json(run, started))
     elif started is not None and launcher.detached and not as_json_:

@@ -33,8 +33,8 @@ def work(
     from launch.show.console import say
     from launch.submit.local import interruptible
 
-    paths = RunPaths(run)
-    names = [shard.shard_id for shard in read_run(paths).shards]
+    planned = read_run(RunPaths(run))
+    paths, names = planned.paths, [shard.shard_id for shard in planned.shards]
     if index >= len(names):
         raise UsageError(f"--index {index}: this run has {len(names)} shards, 0 to {len(names) - 1}")
     grid = parse(GridConfig, read_yaml(paths.config), paths.config)
@@ -54,14 +54,10 @@ def work(
     if "SLURM_JOB_ID" in os.environ:
         log_to_stdout()
         place = slurm_place(intent)
-        run_task(paths, intent, 0, place)
+        run_task(planned, intent, 0, place)
         place.leave()
     else:
         with interruptible() as stop:
-            run_task(
-                paths,
-                intent,
-                0,
-                Place(AttemptName(f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-"), index), stop),
-            )
+            name = f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-")
+            run_task(planned, intent, 0, Place(AttemptName(name, index), stop))
     say(f"shard {names[index]}: {'done' if paths.done(names[index]).exists() else 'not finished'}")
