@@ -112,13 +112,16 @@ class Where:
         False
     )
 
-    def launcher(self, options: WorkerOptions, allow_mixed: bool) -> Launcher:
-        """Return the launcher that is meant.
+    def launcher(self, grid: GridConfig, how: How) -> Launcher:
+        """Return the launcher that is meant, for a grid as it ended up.
 
         Raises:
             UsageError: an unknown cluster.
             ConfigError: an unknown profile.
         """
+        return self._launcher(how.options(grid), how.allow_mixed)
+
+    def _launcher(self, options: WorkerOptions, allow_mixed: bool) -> Launcher:
         from aceslm.config.cluster import cluster_profile
 
         chosen = choose_cluster(self.cluster)
@@ -148,7 +151,7 @@ class WhereAgain(Where):
         before = earlier[-1].options if earlier else WorkerOptions()
         options = WorkerOptions(before.engine, how.device, how.batch_size or before.batch_size)
         last = next((intent.profile for intent in reversed(earlier) if intent.profile), None)
-        return replace(self, profile=self.profile or last).launcher(options, how.allow_mixed)
+        return replace(self, profile=self.profile or last)._launcher(options, how.allow_mixed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ def submit(
     if require_clean:
         refuse_dirty()
     wanted = choice.read(grid or config or DEFAULT_GRID, how.batch_size)
-    launcher = where.launcher(how.options(wanted), how.allow_mixed)
+    launcher = where.launcher(wanted, how)
 
     def plan(*, pilot: bool = False) -> Prepared:
         results = output_dir or default_results()
