@@ -23,7 +23,7 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.plan.files import read_run
 from aceslm.report import try_report
-from aceslm.results.coverage import Coverage, explain
+from aceslm.results.coverage import Coverage, explain, require_complete
 from aceslm.results.merge import MergedShards, merge_shards
 from aceslm.run.parts import discard_parts
 from aceslm.run.published import read_done
@@ -40,12 +40,16 @@ class Aggregated:
     coverage: Coverage
     told: Told
 
+    def require_complete(self) -> None:
+        """Raise CorruptRun or IncompleteRun unless every planned unit has a sound row."""
+        require_complete(self.coverage, self.run.paths)
+
 
 def aggregate(paths: RunPaths, *, report: bool = True, tell: bool = True) -> Aggregated:
     """Merge a run, compute its figures, write tables and report, tell W&B.
 
     Missing or corrupt shards are no error here: `coverage` names them, and every output says that it is
-    partial (`results.coverage.require_complete`).
+    partial (`Aggregated.require_complete`).
 
     Raises:
         RunError: not a run directory.

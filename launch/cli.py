@@ -27,6 +27,7 @@ from launch.verbs import (
     registry,
     report,
     results,
+    retry,
     run,
     submit,
     sync,
@@ -128,8 +129,8 @@ _verb(evolve.evolve, example="aceslm evolve --task-name iot_tiny --epochs 3 --ou
 _verb(submit.submit, example="aceslm submit configs/exp_grid.yaml --cluster local --limit 3")
 _verb(watch.status, example="aceslm status results/quickstart-1a2b3c4d --watch")
 _verb(watch.logs, example="aceslm logs results/quickstart-1a2b3c4d --failed")
-_verb(submit.retry, example="aceslm retry results/quickstart-1a2b3c4d")
-_verb(submit.cancel, example="aceslm cancel results/exp-grid-1a2b3c4d")
+_verb(retry.retry, example="aceslm retry results/quickstart-1a2b3c4d")
+_verb(retry.cancel, example="aceslm cancel results/exp-grid-1a2b3c4d")
 _verb(results.aggregate, example="aceslm aggregate results/quickstart-1a2b3c4d")
 _verb(results.summarize, example="aceslm summarize --input-dir results/")
 _verb(report.report, example="aceslm report results/quickstart-1a2b3c4d --output report.html")

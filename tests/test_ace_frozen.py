@@ -23,7 +23,7 @@ from aceslm.plan.files import load_plans
 from aceslm.plan.shards import deal, levels
 from aceslm.run.evolution_journal import Journal, final_playbook
 from launch.prepare.run import prepare, write_run
-from launch.submit.local import pack, task_needs
+from launch.submit.pool import pack, task_needs
 
 ACE = {"epochs": 1, "round_size": 4, "reflect": "all"}
 

@@ -13,7 +13,7 @@ from conftest import ROOT, Command
 
 from aceslm.core.paths import RunPaths
 from launch.slurm import client as slurm
-from launch.submit import local
+from launch.submit import pool
 
 
 def test_tasks_in_hidden_partitions_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_local_workers_stay_on_the_gpus_that_were_given(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     jobs = [
-        local._executor(tmp_path, local._gpu_of(lane)).submit(os.getenv, "CUDA_VISIBLE_DEVICES")
+        pool._executor(tmp_path, pool._gpu_of(lane)).submit(os.getenv, "CUDA_VISIBLE_DEVICES")
         for lane in range(lanes)
     ]
     assert [job.result() for job in jobs] == expected
@@ -82,14 +82,19 @@ def test_doctors_job_asks_for_what_a_task_would(
 def test_waiting_with_json_prints_nothing_but_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from aceslm.config.cluster import ClusterProfile
+    from aceslm.core.run import Run
     from launch.ledger import WorkerOptions
-    from launch.submit import slurm as slurm_submit
-    from launch.verbs import slurm as verb
+    from launch.submit.launcher import Started
+    from launch.submit.slurm import SlurmLauncher
+    from launch.verbs import submit
 
-    submitted = slurm_submit.Submission(1, ("7",), "8", 2, 2, 0)
-    monkeypatch.setattr(slurm_submit, "submit_missing", lambda *_: submitted)
-    monkeypatch.setattr(verb, "follow", lambda *_: print("[]"))
-    verb.go(RunPaths(tmp_path), "slurm", WorkerOptions(), False, shards=None, wait=True, as_json_=True)
+    started = Started(1, num_tasks=2, num_shards=2, job_ids=("7",), aggregation_id="8")
+    monkeypatch.setattr(SlurmLauncher, "start", lambda *_: started)
+    monkeypatch.setattr(SlurmLauncher, "wait", lambda *_: None)
+    monkeypatch.setattr("launch.verbs.results.merge_and_show", lambda *_: print("[]"))
+    launcher = SlurmLauncher("slurm", ClusterProfile(), WorkerOptions())
+    submit.carry_out(launcher, Run(RunPaths(tmp_path), ()), wait=True, as_json_=True)
     assert json.loads(capsys.readouterr().out) == []
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import ROOT, Command, only_run
@@ -17,17 +17,19 @@ from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import RunPaths
-from aceslm.plan.files import load_plans
-from aceslm.plan.shards import unfinished
+from aceslm.core.run import Run
+from aceslm.core.values import Resources, Shard
+from aceslm.plan.files import load_plans, read_run
+from aceslm.run.published import unfinished
 from launch.prepare.rates import Rate, measured_rates
 from launch.prepare.retry import split_shards
 from launch.prepare.run import prepare, write_run
 from launch.slurm import client as slurm
 from launch.slurm import reconcile
-from launch.submit.arrays import TaskGroup, make_arrays, parameters, sbatch_text
-from launch.submit.slurm import Layout, layout
+from launch.submit.arrays import Layout, TaskGroup, layout, make_arrays
+from launch.submit.sbatch import parameters, sbatch_text
 
-SMALL = {"cpus": 2, "mem_gb": 3, "gpus": 1, "time_min": 30}
+SMALL = Resources(gpus=1, cpus=2, mem_gb=3, time_min=30)
 
 
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=12), st.integers(1, 20), st.integers(1, 9))
@@ -35,7 +37,7 @@ def test_together_the_arrays_never_exceed_the_parallel_budget(
     sizes: list[int], budget: int, array_limit: int
 ) -> None:
     groups = [
-        TaskGroup({"time_min": n}, tuple((f"g{n}s{one}",) for one in range(size)))
+        TaskGroup(Resources(time_min=n), tuple((f"g{n}s{one}",) for one in range(size)))
         for n, size in enumerate(sizes)
     ]
     arrays = make_arrays(groups, ClusterProfile(max_parallel=budget), array_limit)
@@ -93,7 +95,7 @@ def test_gres_replaces_gpus_and_a_cpu_job_asks_for_none() -> None:
     typed = ClusterProfile(gres="gpu:h100:1")
     assert "gpus_per_node" not in parameters(SMALL, typed, "n")
     assert parameters(SMALL, typed, "n")["gres"] == "gpu:h100:1"
-    assert "gres" not in parameters({**SMALL, "gpus": 0}, typed, "n")
+    assert "gres" not in parameters(replace(SMALL, gpus=0), typed, "n")
 
 
 @pytest.mark.parametrize(
@@ -152,11 +154,11 @@ def test_rates_are_measured_from_done_files_and_size_shards_and_limits(
     assert prepared.plan is not None
     assert prepared.plan.shards[0].num_units == rate.shard_size(0.005)
     resources = (
-        layout(prepared.plans, prepared.plan.shards, ClusterProfile(), {("scripted", "none"): rate})
+        layout(prepared.run, prepared.plan.shards, ClusterProfile(), {("scripted", "none"): rate})
         .arrays[0]
         .resources
     )
-    assert resources["time_min"] == 5
+    assert resources.time_min == 5
 
 
 def test_a_pilot_measures_one_small_shard_and_plans_the_rest_by_it(
@@ -183,7 +185,7 @@ def test_shards_of_one_model_are_packed_into_tasks() -> None:
     assert [len(task) for task in made.tasks] == [4, 4, 1]
 
 
-def _planned_parts(shards: int) -> tuple[Sequence[Any], Sequence[Any]]:
+def _planned_parts(shards: int) -> tuple[Run, Sequence[Shard]]:
     from aceslm.core.values import ModelSpec, TaskTable
     from aceslm.plan.cells import GridTask, expand
     from aceslm.plan.shards import next_plan
@@ -192,18 +194,16 @@ def _planned_parts(shards: int) -> tuple[Sequence[Any], Sequence[Any]]:
     grid = GridConfig(models=("m",), tasks=("t",), modes=("baseline",), shard_size=1)
     plan = next_plan(grid, expand(grid, [ModelSpec("m", "m", "r")], [GridTask(task)]), [task], [])
     assert plan is not None
-    return (plan,), plan.shards
+    return Run(RunPaths(Path("results/r")), (plan,)), plan.shards
 
 
 def test_splitting_spreads_only_what_is_left(tmp_path: Path, many_samples: Path) -> None:
     grid = GridConfig(models=("scripted",), tasks=(str(many_samples),), modes=("baseline",), shard_size=60)
     prepared = prepare(grid, tmp_path / "results")
-    plans = write_run(prepared)
-    made = split_shards(prepared.paths, plans[0].shards, 4)
+    run, made = split_shards(write_run(prepared), prepared.run.shards, 4)
     assert [shard.num_units for shard in made] == [15, 15, 15, 15]
-    assert [shard.shard_id for shard in unfinished(prepared.paths, load_plans(prepared.paths))] == [
-        shard.shard_id for shard in made
-    ]
+    assert unfinished(run) == made
+    assert run == read_run(prepared.paths)
 
 
 def test_an_attempt_that_died_is_classified_by_accounting_or_unknown() -> None:

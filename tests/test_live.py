@@ -13,7 +13,7 @@ from shards import work_shard
 from test_run import planned, stopped_after
 
 from aceslm.core.paths import AttemptName, RunPaths
-from aceslm.plan.files import load_plans
+from aceslm.plan.files import load_plans, read_run
 from aceslm.results.status import run_status
 from aceslm.run.attempts import attempt_on
 from aceslm.run.work import StopFlag
@@ -23,7 +23,7 @@ from launch.show.live import LiveStatus, live_table
 
 def frame(paths: RunPaths, width: int = 160, height: int = 40) -> str:
     console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None)
-    console.print(LiveStatus(run_status(paths)))
+    console.print(LiveStatus(run_status(read_run(paths))))
     return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
 
 
@@ -36,7 +36,7 @@ def test_a_cell_shows_shards_samples_rate_eta_and_accuracy_so_far(tmp_path: Path
     with attempt_on(paths, plan.shards[1].shard_id, AttemptName("b")) as attempt:
         attempt.started_at -= 5
         attempt.progress(15, 30, 15, correct=5)
-        (cell,) = run_status(paths).cells
+        (cell,) = run_status(read_run(paths)).cells
         text = frame(paths)
     assert (cell.count("running"), cell.count("missing"), cell.rows_done) == (1, 1, 25)
     assert cell.accuracy == pytest.approx((5 + cell.shards[0].correct) / 25)
@@ -53,7 +53,7 @@ def test_a_finished_cell_says_its_accuracy(aceslm: Command, grid_file: Path, tmp
     aceslm("submit", grid_file, "--cluster", "debug")
     run = only_run(tmp_path)
     by_cell = pd.read_parquet(run / "results.parquet").groupby("cell_id")["correct"].mean()
-    for cell in run_status(RunPaths(run)).cells:
+    for cell in run_status(read_run(RunPaths(run))).cells:
         assert cell.accuracy == pytest.approx(by_cell[cell.cell.cell_id])
 
 
@@ -85,7 +85,7 @@ def test_without_a_terminal_progress_is_plain_lines(
     monkeypatch.setattr(live, "_PLAIN_EVERY_S", 0.0)
     paths = planned(tmp_path, many_samples)
     with live_table() as show:
-        show(run_status(paths))
+        show(run_status(read_run(paths)))
     assert capsys.readouterr().err == "0/60 samples\n"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, ModelSpec, TaskTable
+from aceslm.core.values import Cell, ModelSpec, Resources, TaskTable
 from aceslm.plan.cells import GridTask, expand, run_digest
 from aceslm.plan.files import load_plans, save_plan
 from aceslm.plan.ranges import chunks, subtract, unit_at, wanted_ranges
@@ -162,7 +162,7 @@ def test_a_plan_reads_back_as_written_and_is_never_overwritten(tmp_path: Path) -
     paths = RunPaths(tmp_path)
     model = replace(MODEL, chat_template_args={"a": [1, None]}, context_window=10)
     task = replace(TASK, sample_ids=("ü", "b"))
-    plan = next_plan(grid(), expand(grid(), [model], [GridTask(task)]), [task], [], {"m": {"gpus": 1}})
+    plan = next_plan(grid(), expand(grid(), [model], [GridTask(task)]), [task], [], {"m": Resources(gpus=1)})
     assert plan is not None
     save_plan(paths, plan)
     assert load_plans(paths) == (plan,)

@@ -18,7 +18,7 @@ from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from launch.prepare.run import Prepared, narrow, prepare, write_run
-from launch.submit.pool_or_here import Launch, launch_missing
+from launch.submit.local import LocalLauncher
 from launch.verbs.results import merge_and_show
 
 
@@ -45,8 +45,9 @@ def asked_before(made: Prepared) -> dict[str, int]:
 
 
 def ran(made: Prepared) -> RunPaths:
-    write_run(made)
-    launch_missing(made.paths, Launch("debug"))
+    run, launcher = write_run(made), LocalLauncher("debug")
+    launcher.start(run)
+    launcher.wait(run, lambda _: None)
     return made.paths
 
 

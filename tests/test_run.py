@@ -19,7 +19,7 @@ from aceslm.core.errors import CorruptRun, DataError, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
-from aceslm.plan.files import load_plans
+from aceslm.plan.files import load_plans, read_run
 from aceslm.results import merge, status
 from aceslm.results.status import run_status
 from aceslm.run import parts
@@ -316,7 +316,7 @@ def test_two_workers_on_one_shard_end_in_the_same_result_as_one(
     assert coverage.complete
     pd.testing.assert_frame_equal(content(alone.root), content(shared.root))
     assert len(list(shared.shards.glob("*.parquet"))) == 1
-    assert run_status(shared).is_complete
+    assert run_status(read_run(shared)).is_complete
 
 
 def stopped_after(rows: int, stop: StopFlag) -> ScriptedEngine:
@@ -350,7 +350,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
         stop = StopFlag()
         engine = stopped_after(3, stop)
         work_shard(paths, plan, shard, lambda _, e=engine: e, AttemptName("j"), stop=stop)
-    add, seen = merge._Sources.add, []
+    add, seen = merge._CellRows.add, []
 
     def add_then_work_goes_on(self: Any, shard: Any, census: Any, *, is_replaced: bool) -> None:
         add(self, shard, census, is_replaced=is_replaced)
@@ -359,7 +359,7 @@ def test_rows_are_not_mixed_up_when_workers_go_on_while_they_are_merged(
             for other in plan.shards:
                 work_shard(paths, plan, other, lambda _: ScriptedEngine(), AttemptName("a"))
 
-    monkeypatch.setattr(merge._Sources, "add", add_then_work_goes_on)
+    monkeypatch.setattr(merge._CellRows, "add", add_then_work_goes_on)
     coverage = merged(paths)
     found = content(paths.root)["sample_id"].tolist()
     assert len(found) == coverage.units_found == 36
@@ -401,7 +401,7 @@ def test_status_reads_on_when_an_attempt_ends_under_it(
             return read(path)
 
         monkeypatch.setattr(status, "read_json", read_late)
-        assert run_status(paths).state == "running"
+        assert run_status(read_run(paths)).state == "running"
 
 
 def test_a_worker_whose_parts_the_finisher_deletes_ends_in_peace(

@@ -8,7 +8,7 @@ the nearest legal spelling. Nothing here touches a model, a scheduler or the net
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -141,14 +141,16 @@ class GridConfig(Strict):
         return tuple(variant.settings(self.ace) for variant in self.variants) or (self.ace,)
 
 
-def load_grid(path: Path, overrides: Sequence[str] = ()) -> GridConfig:
-    """Read a grid file and apply `key=value` overrides; `name` defaults to the file's stem."""
+def load_grid(
+    path: Path, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None
+) -> GridConfig:
+    """Read a grid file, apply `key=value` overrides, then `values`; `name` defaults to the file's stem."""
     raw = read_yaml(path)
     if "name" not in raw:
         raw["name"] = path.stem.replace("_", "-").replace(" ", "-")
     for override in overrides:
         apply_override(raw, override)
-    return parse(GridConfig, raw, path)
+    return parse(GridConfig, {**raw, **(values or {})}, path)
 
 
 def apply_override(raw: dict[str, Any], override: str) -> None:

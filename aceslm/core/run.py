@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard, TaskTable
+from aceslm.core.values import Cell, Plan, Resources, Shard, TaskTable
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class Run:
     def task(self, task_digest: str) -> TaskTable:
         """Return a task's table as the last plan has it."""
         return self._tasks[task_digest]
+
+    def resources(self, model_name: str) -> Resources:
+        """Return what a task of a model asks for, as first planned."""
+        asked = (plan.resources[model_name] for plan in self.plans if model_name in plan.resources)
+        return next(asked, Resources())
 
     def shards_of(self, cell_id: str) -> tuple[Shard, ...]:
         """Return the shards of one cell, in order."""

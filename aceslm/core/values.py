@@ -1,4 +1,4 @@
-"""The words of the house as frozen values: Sample, Cell, Unit, Shard, Plan, Prompt, Completion, Record.
+"""The words of the house as frozen values: Sample, Cell, Unit, Shard, Resources, Plan.
 
 Nothing here reads a file, a clock or a model. `Record` is the one place where the result columns are
 declared: the Parquet schema (`aceslm.core.parquet`) is derived from its annotations.
@@ -192,11 +192,21 @@ class TaskTable:
 
 
 @dataclass(frozen=True, slots=True)
+class Resources:
+    """What one array task asks for; never part of a result's identity."""
+
+    gpus: int = 0
+    cpus: int = 1
+    mem_gb: int = 4
+    time_min: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What is to be done: cells, the shards that cover them, the tasks they read.
 
     A run directory has one or more plans; each later one adds shards over units that no earlier plan
-    covers, or over what slow or failed shards left.
+    covers, or over what slow or failed shards left. `resources`: model name -> what a task of it asks for.
     """
 
     number: int
@@ -204,7 +214,7 @@ class Plan:
     cells: tuple[Cell, ...]
     shards: tuple[Shard, ...]
     tasks: tuple[TaskTable, ...]
-    resources: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    resources: Mapping[str, Resources] = field(default_factory=dict)
 
     def cell(self, cell_id: str) -> Cell:
         return next(cell for cell in self.cells if cell.cell_id == cell_id)

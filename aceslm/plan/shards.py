@@ -1,9 +1,9 @@
 """Cells and samples -> Plan: shards, and what is still to be planned.
 
     cells = expand(grid, models, tasks)
-    plan = next_plan(grid, cells, tables, earlier=load_plans(paths))
+    plan = next_plan(grid, cells, tables, earlier)
 
-Pure but for `load_plans` and `save_plan`. A plan is written once and never changed: a larger limit or a
+Pure (`plan.files` reads and writes). A plan is written once and never changed: a larger limit or a
 split adds a further plan over the units that no earlier one covers. What must come before a shard stands in
 its `needs`: the evolution of the playbook that it carries, or the epoch before.
 """
@@ -11,12 +11,10 @@ its `needs`: the evolution of the playbook that it carries, or the epoch before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError
-from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard, TaskTable
+from aceslm.core.values import Cell, Plan, Resources, Shard, TaskTable
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.ranges import Ranges, as_ranges, chunks, subtract, wanted_ranges
 
@@ -31,7 +29,7 @@ def next_plan(
     cells: Sequence[Cell],
     tasks: Sequence[TaskTable],
     earlier: Sequence[Plan],
-    resources: Mapping[str, Mapping[str, Any]] | None = None,
+    resources: Mapping[str, Resources] | None = None,
     shard_sizes: Mapping[str, int] | None = None,
 ) -> Plan | None:
     """Return a plan over the wanted units that no earlier plan covers; None when there are none.
@@ -167,14 +165,3 @@ def levels(shards: Sequence[Shard]) -> dict[str, int]:
         return found[name]
 
     return {name: level(name) for name in by_id}
-
-
-def unfinished(paths: RunPaths, plans: Sequence[Plan]) -> list[Shard]:
-    """Return the shards that have no done file and are not replaced by a later plan."""
-    replaced = {name for plan in plans for shard in plan.shards for name in shard.replaces}
-    return [
-        shard
-        for plan in plans
-        for shard in plan.shards
-        if shard.shard_id not in replaced and not paths.done(shard.shard_id).exists()
-    ]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 
 from aceslm.core.files import process_alive, read_json
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard
-from aceslm.plan.files import require_plans
+from aceslm.core.run import Run
+from aceslm.core.values import Cell, Shard
 
 SILENT_S = 300.0  # an attempt on another host that has written nothing for so long is not running
 
@@ -126,20 +125,19 @@ class RunStatus:
         return [shard for cell in self.cells for shard in cell.shards if shard.state == state]
 
 
-def run_status(paths: RunPaths, plans: Sequence[Plan] | None = None) -> RunStatus:
-    """Read the progress of a run.
-
-    Raises:
-        RunError: not a run directory.
-    """
-    plans = plans or require_plans(paths)
-    replaced = {name for plan in plans for shard in plan.shards for name in shard.replaces}
-    by_cell: dict[str, list[ShardStatus]] = {cell.cell_id: [] for cell in plans[0].cells}
-    for shard in (shard for plan in plans for shard in plan.shards):
-        by_cell[shard.cell_id].append(_shard_status(paths, shard, shard.shard_id in replaced))
-    return RunStatus(
-        paths.root, tuple(CellStatus(cell, tuple(by_cell[cell.cell_id])) for cell in plans[0].cells)
-    )
+def run_status(run: Run) -> RunStatus:
+    """Read the progress of a run."""
+    cells = [
+        CellStatus(
+            cell,
+            tuple(
+                _shard_status(run.paths, shard, shard.shard_id in run.replaced)
+                for shard in run.shards_of(cell.cell_id)
+            ),
+        )
+        for cell in run.cells
+    ]
+    return RunStatus(run.paths.root, tuple(cells))
 
 
 def list_runs(results: Path) -> list[RunPaths]:
@@ -148,13 +146,8 @@ def list_runs(results: Path) -> list[RunPaths]:
     return [RunPaths(root) for root in sorted(found, key=lambda root: root.stat().st_mtime, reverse=True)]
 
 
-def is_done(paths: RunPaths, shard_id: str) -> bool:
-    """Return whether a shard is published: `done.json` is there and its file has the recorded size."""
-    return _done(paths, shard_id) is not None
-
-
 def _done(paths: RunPaths, shard_id: str) -> dict[str, Any] | None:
-    """Return a published shard's `done.json`, None where it is not published."""
+    """Return the `done.json` of a shard whose file has the recorded size, else None."""
     try:
         done = dict(read_json(paths.done(shard_id)))
         return done if (paths.shards / done["file"]).stat().st_size == done["bytes"] else None

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from aceslm.core.errors import CorruptRun
-from aceslm.core.paths import RunPaths
-from aceslm.plan.files import require_plans
+from aceslm.core.run import Run
 from aceslm.run.published import verified_shard, withdraw_shard
 
 
-def withdraw_corrupt(paths: RunPaths) -> dict[str, str]:
+def withdraw_corrupt(run: Run) -> dict[str, str]:
     """Set every corrupt shard aside; return shard id -> what is wrong with it."""
     found = {}
-    for shard in (shard for plan in require_plans(paths) for shard in plan.shards):
+    for shard in run.shards:
         try:
-            verified_shard(paths, shard.shard_id)
+            verified_shard(run.paths, shard.shard_id)
         except CorruptRun as error:
             found[shard.shard_id] = str(error)
-            withdraw_shard(paths, shard.shard_id)
+            withdraw_shard(run.paths, shard.shard_id)
     return found

@@ -27,6 +27,8 @@ from aceslm.core.parquet import (
     write_table,
 )
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
+from aceslm.core.values import Shard
 from aceslm.run.parts import count_conflicts, discard_parts, first_rows, read_parts
 from aceslm.run.work import Work
 
@@ -132,6 +134,15 @@ def read_done(paths: RunPaths, shard_id: str) -> Done | None:
 def is_published(paths: RunPaths, shard_id: str) -> bool:
     """Whether a shard is published; says nothing of whether its file is sound."""
     return paths.done(shard_id).exists()
+
+
+def unfinished(run: Run, among: Iterable[Shard] | None = None) -> list[Shard]:
+    """Return the shards of a run (or of `among`) that are neither published nor replaced by later ones."""
+    return [
+        shard
+        for shard in (run.shards if among is None else among)
+        if shard.shard_id not in run.replaced and not is_published(run.paths, shard.shard_id)
+    ]
 
 
 def verified_shard(paths: RunPaths, shard_id: str) -> pa.Table | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from aceslm.core.engine import Engine
 from aceslm.core.errors import ModelUnavailable, WorkError
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine
 from aceslm.plan.files import read_run
@@ -42,7 +43,7 @@ class ShardTask:
         place = slurm_place(intent) if on_slurm else local_place(intent, self.index)
         if place.name.restart:
             record_lost_attempts(paths, intent.tasks[self.index])
-        run_task(paths, intent, self.index, place)
+        run_task(read_run(paths), intent, self.index, place)
         place.leave()
 
 
@@ -97,19 +98,18 @@ def _engine_key(cell: Cell, fraction: float) -> tuple[object, ...]:
     return (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype, fraction)
 
 
-def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
+def run_task(run: Run, intent: Intent, index: int, place: Place) -> None:
     """Run the shards of one task, one after another; a failing shard does not stop the others.
 
     Raises:
         WorkError: one or more shards failed; each has its own ended file.
     """
-    run = read_run(paths)
     engines = EngineCache(intent.options)
-    tracking = shard_tracking(paths, run.plans)
+    tracking = shard_tracking(run.paths, run.plans)
     failures = []
     for shard_id in intent.tasks[index]:
         shard = run.shard(shard_id)
-        fraction = memory_fraction(paths, shard_id)
+        fraction = memory_fraction(run.paths, shard_id)
         engines.retain(run.cell(shard.cell_id), fraction)
         engine_for = partial(engines.engine_for, fraction=fraction)
         try:

@@ -1,7 +1,7 @@
 """A grid and the registries -> a run directory with plans: what `run`, `submit` and `--dry-run` share.
 
 prepared = prepare(grid)                   # reads, resolves, expands: writes nothing
-plans = write_run(prepared)                # run directory, snapshots, the plan of what is not planned yet
+run = write_run(prepared)                  # run directory, snapshots, the plan of what is not planned yet
 """
 
 from __future__ import annotations
@@ -22,12 +22,13 @@ from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, ModelSpec, Plan, Sample
+from aceslm.core.run import Run
+from aceslm.core.values import Cell, ModelSpec, Plan, Resources, Sample
 from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
 from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
-from aceslm.plan.files import load_plans, save_plan
+from aceslm.plan.files import load_plans, read_run, save_plan
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
 from launch.prepare.rates import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
@@ -54,8 +55,9 @@ class Prepared:
     replan: Callable[[Sequence[Plan]], Plan | None]
 
     @property
-    def plans(self) -> tuple[Plan, ...]:
-        return (*self.earlier, self.plan) if self.plan else self.earlier
+    def run(self) -> Run:
+        """The run as it is once its plan is written."""
+        return Run(self.paths, (*self.earlier, self.plan) if self.plan else self.earlier)
 
 
 def prepare(
@@ -122,8 +124,8 @@ def prepare(
     )
 
 
-def write_run(prepared: Prepared) -> tuple[Plan, ...]:
-    """Write the run directory: configuration, snapshots, the new plan; return all plans.
+def write_run(prepared: Prepared) -> Run:
+    """Write the run directory: configuration, snapshots, the new plan; return it with all its plans.
 
     Raises:
         Locked: another command is planning or merging this run.
@@ -151,7 +153,7 @@ def write_run(prepared: Prepared) -> tuple[Plan, ...]:
         plan = prepared.plan if known == prepared.earlier else prepared.replan(known)
         if plan is not None:
             save_plan(paths, plan)
-    return load_plans(paths)
+    return read_run(paths)
 
 
 def _declare(prepared: Prepared, primary: Primary) -> None:
@@ -180,11 +182,11 @@ def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: 
     return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rates)
 
 
-def model_resources(name: str, override: ResourcesConfig) -> dict[str, int]:
+def model_resources(name: str, override: ResourcesConfig) -> Resources:
     """Return what one array task of a model asks for: the registry's figures, then the grid's."""
     entry = model_registry().get(name)
     figures = (entry or ModelEntry(id=name)).resources.model_dump()
-    return {**figures, **override.model_dump(exclude_none=True)}
+    return Resources(**{**figures, **override.model_dump(exclude_none=True)})
 
 
 def narrow(grid: GridConfig, **axes: Sequence[str]) -> GridConfig:

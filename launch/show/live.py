@@ -2,7 +2,7 @@
 
 with live_table() as show:
     while ...:
-        show(run_status(paths))
+        show(run_status(run))
 """
 
 from __future__ import annotations

@@ -1,29 +1,24 @@
-"""Cluster profile + plan -> arrays: resources, sizes, parallelism, and the sbatch text of each.
+"""Cluster profile + plan -> arrays: which shards are a task, which tasks an array, how many run at once.
 
-    arrays = make_arrays(shards, plans, profile, limit)
-    print(sbatch_text(arrays[0].parameters, folder, arrays[0].count, profile))
-
-The text shown by `--dry-run` and the text submitted come from the same function of submitit.
+plan = layout(run, shards, profile, rates)
+plan.tasks, plan.arrays, plan.num_waiting
 """
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields, replace
+from typing import TypeVar
 
 from aceslm.config.cluster import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
-from aceslm.core.values import Cell, Plan, Shard
+from aceslm.core.run import Run
+from aceslm.core.values import Resources, Shard
 from aceslm.plan.shards import levels
 from launch.prepare.rates import Rate, model_key
 from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")
-_DEFAULT_RESOURCES = {"gpus": 0, "cpus": 1, "mem_gb": 4, "time_min": 60}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +32,7 @@ class ArrayPlan:
 
     first: int
     count: int
-    resources: Mapping[str, int]
+    resources: Resources
     parallel: int
     after: tuple[int, ...] = ()
 
@@ -46,38 +41,64 @@ class ArrayPlan:
 class TaskGroup:
     """Tasks of one stage that ask for the same resources."""
 
-    resources: Mapping[str, int]
+    resources: Resources
     tasks: tuple[tuple[str, ...], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Tasks and arrays of one submission, before any name or folder is chosen."""
+
+    tasks: tuple[tuple[str, ...], ...]
+    arrays: tuple[ArrayPlan, ...]
+    num_waiting: int
+
+
+def layout(
+    run: Run, shards: Sequence[Shard], profile: ClusterProfile, rates: Mapping[tuple[str, str], Rate]
+) -> Layout:
+    """Decide tasks and arrays; what exceeds `max_submitted` waits for the next wave.
+
+    A time limit is twice what measured rates say, where there are any, and never more than was asked for.
+    """
+    limit = profile.max_array_size or slurm.max_array_size()
+    groups = make_tasks(run, shards, profile, rates)
+    room = profile.max_submitted or sum(len(group.tasks) for group in groups)
+    kept, waiting = [], 0
+    for group in groups:
+        kept.append(replace(group, tasks=group.tasks[:room]))
+        waiting += len(group.tasks) - len(kept[-1].tasks)
+        room -= len(kept[-1].tasks)
+    kept = [group for group in kept if group.tasks]
+    flat = tuple(task for group in kept for task in group.tasks)
+    needs = {shard.shard_id: shard.needs for shard in shards}
+    return Layout(flat, tuple(make_arrays(kept, profile, limit, needs)), waiting)
+
+
 def make_tasks(
-    shards: Sequence[Shard],
-    plans: Sequence[Plan],
-    profile: ClusterProfile,
-    rates: Mapping[tuple[str, str], Rate],
+    run: Run, shards: Sequence[Shard], profile: ClusterProfile, rates: Mapping[tuple[str, str], Rate]
 ) -> list[TaskGroup]:
     """Group shards by stage and resources, and pack those that share a model into tasks; stages in order."""
-    cells = {cell.cell_id: cell for cell in plans[0].cells}
     stages = levels(shards)
     largest: dict[tuple[str, str], int] = {}
     for shard in (shard for shard in shards if shard.step == "answer"):
-        key = model_key(cells[shard.cell_id])
+        key = model_key(run.cell(shard.cell_id))
         largest[key] = max(largest.get(key, 0), shard.num_units)
-    groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[str]]] = {}
+    groups: dict[tuple[int, Resources], dict[tuple[str, ...], list[str]]] = {}
     for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
-        cell = cells[shard.cell_id]
-        asked = task_resources(cell, plans, profile)
+        cell = run.cell(shard.cell_id)
+        asked = at_site(run.resources(cell.model.name), profile)
         rate = rates.get(model_key(cell))
         if rate and shard.step == "answer":  # rates say nothing about roles
             samples = largest[model_key(cell)] * profile.shards_per_task
-            asked["time_min"] = rate.time_min(samples, cap=asked["time_min"])
-        place = (stages[shard.shard_id], *sorted(asked.items()))
+            asked = replace(asked, time_min=rate.time_min(samples, cap=asked.time_min))
+        place = (stages[shard.shard_id], asked)
         model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
         groups.setdefault(place, {}).setdefault(model, []).append(shard.shard_id)
     size = profile.shards_per_task
     return [
-        TaskGroup(dict(resources), tuple(task for names in models.values() for task in _chunks(names, size)))
-        for (_, *resources), models in groups.items()
+        TaskGroup(resources, tuple(task for names in models.values() for task in _chunks(names, size)))
+        for (_, resources), models in groups.items()
     ]
 
 
@@ -85,18 +106,10 @@ def _chunks(names: Sequence[_Item], size: int) -> list[tuple[_Item, ...]]:
     return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
 
 
-def task_resources(cell: Cell, plans: Sequence[Plan], profile: ClusterProfile) -> dict[str, int]:
-    """Return what one task of a cell asks for: the plan's figures, replaced by the profile's."""
-    planned = next(
-        (plan.resources[cell.model.name] for plan in plans if cell.model.name in plan.resources), {}
-    )
-    return task_defaults(profile, planned)
-
-
-def task_defaults(profile: ClusterProfile, planned: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Return a task's resources: the defaults, replaced by what is planned, replaced by the profile's."""
-    site = {key: getattr(profile, key) for key in _DEFAULT_RESOURCES if getattr(profile, key) is not None}
-    return {**_DEFAULT_RESOURCES, **(planned or {}), **site}
+def at_site(asked: Resources, profile: ClusterProfile) -> Resources:
+    """Return resources with what the profile says in their place."""
+    figures = {one.name: getattr(profile, one.name) for one in fields(Resources)}
+    return replace(asked, **{key: figure for key, figure in figures.items() if figure is not None})
 
 
 def make_arrays(
@@ -138,72 +151,6 @@ def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[
     return shares, none
 
 
-def parameters(
-    resources: Mapping[str, int],
-    profile: ClusterProfile,
-    name: str,
-    *,
-    parallel: int = 1,
-    dependency: str | None = None,
-) -> dict[str, Any]:
-    """Return submitit's parameters of one array (or job); everything is submitted held."""
-    offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    environment = {**offline, **profile.environment}
-    exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
-    values: dict[str, Any] = {
-        "job_name": name,
-        "time": resources["time_min"],
-        "mem": f"{resources['mem_gb']}GB",
-        "nodes": 1,
-        "ntasks_per_node": profile.ranks_per_task,
-        "cpus_per_task": resources["cpus"],
-        "gpus_per_node": resources["gpus"] if resources["gpus"] and not profile.gres else None,
-        "partition": profile.partition,
-        "account": profile.account,
-        "qos": profile.qos,
-        "constraint": profile.constraint,
-        "gres": profile.gres if resources["gpus"] or "gpu" not in (profile.gres or "") else None,
-        "wckey": profile.wckey,
-        "dependency": dependency,
-        "array_parallelism": parallel,
-        "signal_delay_s": profile.signal_delay_s,
-        "stderr_to_stdout": True,
-        "srun_args": list(profile.srun_args),
-        # since 22.05 srun does not inherit --cpus-per-task
-        "setup": ["export SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK", *exports, *profile.setup],
-        "additional_parameters": {
-            "hold": True,
-            "requeue": True,
-            "kill-on-invalid-dep": "yes",
-            **profile.sbatch,
-        },
-    }
-    return {key: value for key, value in values.items() if value is not None or key == "wckey"}
-
-
-def sbatch_text(values: Mapping[str, Any], folder: Path, count: int, profile: ClusterProfile) -> str:
-    """Return the script that submitit would hand to sbatch."""
-    from submitit.slurm import slurm as submitit_slurm
-
-    command = f"{python_command(profile)} -u -m submitit.core._submit {shlex.quote(str(folder))}"
-    array = {"map_count": count} if count > 1 else {}
-    return str(submitit_slurm._make_sbatch_string(command=command, folder=folder, **values, **array))
-
-
-def executor(values: Mapping[str, Any], folder: Path, profile: ClusterProfile) -> Any:
-    """Return a submitit executor for these parameters."""
-    from submitit.slurm.slurm import SlurmExecutor
-
-    made = SlurmExecutor(folder, max_num_timeout=10_000, python=python_command(profile))
-    made.update_parameters(**values)
-    return made
-
-
-def python_command(profile: ClusterProfile) -> str:
-    """Return the shell words that start Python on a node."""
-    return profile.python or shlex.quote(sys.executable)
-
-
 def check_limits(arrays: Sequence[ArrayPlan], profile: ClusterProfile) -> None:
     """Find requests that Slurm would accept and never run.
 
@@ -217,18 +164,16 @@ def check_limits(arrays: Sequence[ArrayPlan], profile: ClusterProfile) -> None:
     for array in arrays:
         asked = array.resources
         ranks = profile.ranks_per_task
-        if limits.max_time_min is not None and asked["time_min"] > limits.max_time_min:
+        if limits.max_time_min is not None and asked.time_min > limits.max_time_min:
             raise LaunchError(
-                f"time_min {asked['time_min']} is over the partition's limit of {limits.max_time_min} min: "
+                f"time_min {asked.time_min} is over the partition's limit of {limits.max_time_min} min: "
                 "such a job would wait for ever; lower time_min in the profile or in `resources`"
             )
-        if asked["cpus"] * ranks > limits.cpus_per_node:
+        if asked.cpus * ranks > limits.cpus_per_node:
             have = limits.cpus_per_node
-            raise LaunchError(f"cpus {asked['cpus']} x {ranks} ranks is more than a node has ({have})")
-        if asked["mem_gb"] * 1024 > limits.mem_mb_per_node:
-            raise LaunchError(
-                f"mem_gb {asked['mem_gb']} is more than a node has ({limits.mem_mb_per_node} MB)"
-            )
+            raise LaunchError(f"cpus {asked.cpus} x {ranks} ranks is more than a node has ({have})")
+        if asked.mem_gb * 1024 > limits.mem_mb_per_node:
+            raise LaunchError(f"mem_gb {asked.mem_gb} is more than a node has ({limits.mem_mb_per_node} MB)")
     nodes = profile.sbatch.get("nodes", 1)
     if int(str(nodes).split("-", maxsplit=1)[0]) > limits.nodes:
         raise LaunchError(f"nodes {nodes} is more than the partition has ({limits.nodes})")

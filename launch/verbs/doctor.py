@@ -54,16 +54,20 @@ def _on_a_node(profile_name: str) -> None:
     """Run the checks in a short job and show what it printed."""
     import sys
     import tempfile
+    from dataclasses import replace
 
     from aceslm.config.cluster import cluster_profile
+    from aceslm.core.values import Resources
     from launch.show.console import note, say
     from launch.slurm import client as slurm
-    from launch.submit.arrays import parameters, python_command, task_defaults
+    from launch.submit.arrays import at_site
+    from launch.submit.sbatch import parameters, python_command
 
     slurm.require()
     profile = cluster_profile(profile_name)
     # asks for what a task of a run would, so that it lands on such a node and sees its GPUs
-    values = parameters({**task_defaults(profile), "time_min": _JOB_TIME_MIN}, profile, "aceslm-doctor")
+    asked = replace(at_site(Resources(), profile), time_min=_JOB_TIME_MIN)
+    values = parameters(asked, profile, "aceslm-doctor")
     options = {key: values[key] for key in _SBATCH_KEYS if key in values} | profile.sbatch
     flags = [
         f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}")

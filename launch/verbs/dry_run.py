@@ -1,4 +1,4 @@
-"""`aceslm submit --dry-run`: the plan, the scripts, the index map and the cost; nothing is written."""
+"""`aceslm submit --dry-run`: the plan, and what its launcher would do; nothing is written."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from aceslm.plan.cells import is_adaptation
 
 if TYPE_CHECKING:
     from aceslm.core.values import Cell
-    from launch.ledger import WorkerOptions
     from launch.prepare.run import Prepared
-    from launch.submit.slurm import Layout
+    from launch.submit.launcher import Launcher
 
 
-def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: WorkerOptions) -> None:
-    """Print what would run."""
+def show_plan(prepared: Prepared, launcher: Launcher) -> None:
+    """Print what would run, and how."""
     from launch.show.console import print_table, say
 
     shards = prepared.plan.shards if prepared.plan else ()
@@ -25,69 +24,15 @@ def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: Work
         columns = [cell.model.model_id, cell.quantization, cell.task_name, _mode(cell), str(cell.seed)]
         rows.append([*columns, f"{units:,}", str(len(mine))])
     headers = ["model", "quant", "task", "mode", "seed", "new samples", "new shards"]
-    print_table(f"{prepared.paths.root} on {cluster} (dry run, nothing is written)", headers, rows, numeric=2)
+    print_table(
+        f"{prepared.paths.root} on {launcher.cluster} (dry run, nothing is written)", headers, rows, numeric=2
+    )
     planned = sum(shard.num_units for earlier in prepared.earlier for shard in earlier.shards)
     say(f"{sum(shard.num_units for shard in shards):,} new samples; {planned:,} were planned before")
-    if cluster == "slurm":
-        _show_scripts(prepared, profile_name, options)
+    for line in launcher.preview(prepared):
+        say(line)
 
 
 def _mode(cell: Cell) -> str:
     """Return a cell's mode as a person would tell it apart: its variant, and what is only adapted."""
     return " ".join(filter(None, [cell.mode, cell.variant, "(adaptation)" if is_adaptation(cell) else ""]))
-
-
-def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions) -> None:
-    from pathlib import Path
-
-    from aceslm.config.cluster import cluster_profile
-    from aceslm.plan.shards import unfinished
-    from launch.ledger import intents
-    from launch.prepare.rates import measured_rates, model_key
-    from launch.show.console import say
-    from launch.slurm import client as slurm
-    from launch.submit.arrays import check_limits
-    from launch.submit.slurm import SlurmLaunch, dry_run_texts, layout, submission_folder
-
-    profile = cluster_profile(profile_name)
-    launch = SlurmLaunch(profile_name, profile, options)
-    shards = unfinished(prepared.paths, prepared.plans)
-    rates = measured_rates(prepared.paths.root.parent)
-    if not shards:
-        say("every shard is already done")
-        return
-    plan = layout(prepared.plans, shards, profile, rates)
-    folder = submission_folder(prepared.paths, launch.logs, len(intents(prepared.paths)) + 1)
-    texts = dry_run_texts(plan, launch, "aceslm-00000000", Path(folder))
-    for number, text in enumerate(texts):
-        array = plan.arrays[number] if number < len(plan.arrays) else None
-        say(f"\n# ---- {'array ' + str(number) if array else 'aggregation'}")
-        say(text.rstrip())
-        for index in range(array.count if array else 0):
-            say(f"#   {index}: {' '.join(plan.tasks[array.first + index])}" if array else "")
-    say("")
-    known = {model_key(cell) in rates for cell in prepared.cells}
-    _show_cost(plan, profile.ranks_per_task, "measured" if known == {True} else "requested")
-    if slurm.answers():
-        check_limits(plan.arrays, profile)
-        for text in texts[: len(plan.arrays)]:
-            say(f"sbatch --test-only: {slurm.test_only(_testable(text))}")
-
-
-def _testable(text: str) -> str:
-    """Leave out what cannot be tested yet: the dependency on jobs that do not exist."""
-    return "\n".join(line for line in text.splitlines() if "--dependency" not in line) + "\n"
-
-
-def _show_cost(plan: Layout, ranks: int, basis: str) -> None:
-    from launch.show.console import say
-
-    hours: dict[str, float] = {"GPU": 0.0, "core": 0.0}
-    for array in plan.arrays:
-        task_hours = array.count * array.resources["time_min"] / 60
-        hours["GPU"] += task_hours * array.resources["gpus"]
-        hours["core"] += task_hours * array.resources["cpus"] * ranks
-    say(
-        f"cost ({basis}): at most {hours['GPU']:,.1f} GPU-hours, {hours['core']:,.1f} core-hours in "
-        f"{len(plan.tasks)} tasks; {plan.num_waiting} more tasks wait for a later wave"
-    )

@@ -11,20 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from launch.verbs.one_task import check_rows_file, export, one_task_grid, task_inputs
-from launch.verbs.options import (
-    BatchOption,
-    DatasetOption,
-    DeviceOption,
-    DomainOption,
-    EngineOption,
-    JsonOption,
-    LimitOption,
-    MixedOption,
-    ModelOption,
-    SetOption,
-    TaskOption,
-)
+from launch.verbs.groups import How, ModelChoice, TaskChoice, spread
+from launch.verbs.one_task import answer_here, check_rows_file, export, one_task_grid, task_inputs
+from launch.verbs.options import JsonOption, SetOption
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,23 +39,18 @@ class EpochLine:
     playbook_tokens: int | None
 
 
+@spread
 def evolve(
-    model_id: ModelOption = "smollm2-135m-gguf",
-    task_name: TaskOption = None,
-    dataset_path: DatasetOption = None,
-    domain: DomainOption = None,
+    *,
+    model: ModelChoice,
+    task: TaskChoice,
     epochs: Annotated[int, typer.Option(min=1, help="Passes of ACE, after the baseline of epoch 0.")] = 3,
-    limit: LimitOption = None,
-    quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",
     seed: Annotated[int, typer.Option(help="Keys the order of the samples, and sampling noise.")] = 0,
     set_: SetOption = None,
     output_dir: Annotated[
         Path | None, typer.Option(help="Where epoch files and playbooks go; default: the run's epochs/.")
     ] = None,
-    batch_size: BatchOption = None,
-    device: DeviceOption = "auto",
-    engine: EngineOption = None,
-    allow_mixed: MixedOption = False,
+    how: How,
     json_: JsonOption = False,
 ) -> None:
     """Answer a task once without a playbook (epoch 0), then let a playbook evolve over epochs.
@@ -76,55 +60,50 @@ def evolve(
     with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
     scored split. It is a run under results/, so it resumes like any other.
     """
-    from aceslm.aggregate import aggregate
     from aceslm.config.grid import apply_override
-    from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
     from launch.show.console import note, say
-    from launch.show.live import live_table
-    from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import require_answered, say_told, show_evolutions
+    from launch.verbs.results import conclude, show_evolutions
 
     values: dict[str, Any] = {
-        "models": [model_id],
+        "models": [model.model_id],
         "modes": ["baseline", "scaffold", "ace"],
         "seeds": [seed],
-        "quantization": [quantization],
-        "limit": limit,
-        "engine": engine or "auto",
-        "batch_size": batch_size,
+        "quantization": [model.quantization],
+        "limit": task.limit,
+        "engine": model.engine or "auto",
+        "batch_size": how.batch_size,
         "ace": {"epochs": epochs, "held_out": "each"},
     }
     for override in set_ or []:
         apply_override(values, override)
-    grid, task = one_task_grid("evolve", values, task_name, dataset_path, domain)
+    grid, from_file = one_task_grid("evolve", values, task)
     if output_dir is not None:
-        inputs = task_inputs(model_id, task_name, dataset_path)
+        inputs = task_inputs(model, task)
         for key, name in (("playbook", grid.ace.playbook), ("frozen_playbook", grid.ace.frozen_playbook)):
             inputs[f"ace.{key}"] = Path(name) if name else None
         _check_folder(output_dir, grid.ace.epochs, inputs)
-    prepared = prepare(grid, default_results(), extra_task=task)
+    prepared = prepare(grid, default_results(), extra_task=from_file)
     if prepared.tasks[0].tables.adapt is not None:
         grid = grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")})
-        prepared = prepare(grid, default_results(), extra_task=task)
-    write_run(prepared)
-    paths = prepared.paths
-    launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
-    with live_table() as show:
-        if not launch_missing(paths, launch, on_tick=show):
-            note(f"already complete: {paths.root}")
-    made = aggregate(paths)
-    say_told(made)
-    require_answered(made.coverage, paths)
-    folder = output_dir or paths.root / "epochs"
-    began_s = time.time()
-    lines = _export(prepared, folder)
-    if older := _older_files(folder, began_s):
-        note(f"of an earlier evolution, and left as they were: {', '.join(older)}")
-    _show(prepared, lines, json_)
-    if not json_:
-        show_evolutions(paths)
-        say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
+        prepared = prepare(grid, default_results(), extra_task=from_file)
+    planned = write_run(prepared)
+    paths = planned.paths
+    if not answer_here(planned, how.options(grid), how.allow_mixed):
+        note(f"already complete: {paths.root}")
+
+    def show() -> None:
+        folder = output_dir or paths.root / "epochs"
+        began_s = time.time()
+        lines = _export(prepared, folder)
+        if older := _older_files(folder, began_s):
+            note(f"of an earlier evolution, and left as they were: {', '.join(older)}")
+        _show(prepared, lines, json_)
+        if not json_:
+            show_evolutions(paths)
+            say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
+
+    conclude(paths, show)
 
 
 def _check_folder(folder: Path, epochs: int, inputs: Mapping[str, Path | None]) -> None:

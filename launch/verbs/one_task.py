@@ -10,11 +10,14 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from aceslm.config.grid import GridConfig
+    from aceslm.core.run import Run
+    from launch.ledger import WorkerOptions
     from launch.prepare.tasks import LoadedTask
+    from launch.verbs.groups import ModelChoice, TaskChoice
 
 
 def one_task_grid(
-    verb: str, values: dict[str, Any], task_name: str | None, dataset_path: Path | None, domain: str | None
+    verb: str, values: dict[str, Any], choice: TaskChoice
 ) -> tuple[GridConfig, LoadedTask | None]:
     """Return the grid of one task, and the task where it comes from a file.
 
@@ -26,11 +29,23 @@ def one_task_grid(
     from aceslm.core.errors import UsageError
     from launch.prepare.tasks import load_task_file
 
-    if (task_name is None) == (dataset_path is None):
+    if (choice.task_name is None) == (choice.dataset_path is None):
         raise UsageError("give either --task-name (see `aceslm tasks`) or --dataset-path FILE --domain NAME")
-    task = load_task_file(dataset_path, domain) if dataset_path else None
-    name = task.table.task_name if task else task_name
+    task = load_task_file(choice.dataset_path, choice.domain) if choice.dataset_path else None
+    name = task.table.task_name if task else choice.task_name
     return parse(GridConfig, {**values, "tasks": [name], "name": verb}, f"aceslm {verb}"), task
+
+
+def answer_here(run: Run, options: WorkerOptions, allow_mixed: bool) -> bool:
+    """Run what is missing in this process and show how it goes; return whether anything was."""
+    from launch.show.live import live_table
+    from launch.submit.local import LocalLauncher
+
+    launcher = LocalLauncher("debug", options=options, allow_mixed=allow_mixed)
+    with live_table() as show:
+        started = launcher.start(run)
+        launcher.wait(run, show)
+    return started is not None
 
 
 def check_output(path: Path | None, inputs: Mapping[str, Path | None]) -> None:
@@ -59,18 +74,18 @@ def check_rows_file(option: str, path: Path, inputs: Mapping[str, Path | None]) 
     refuse_foreign(option, path, holds_columns(*REQUIRED_COLUMNS), "result rows")
 
 
-def task_inputs(model_id: str, task_name: str | None, dataset_path: Path | None) -> dict[str, Path | None]:
+def task_inputs(model: ModelChoice, task: TaskChoice) -> dict[str, Path | None]:
     """Return the files and folders that a task is answered from, by what names them."""
     from aceslm.config.folders import repository_root
     from aceslm.config.registry import task_registry
 
-    entry = task_registry().get(task_name or "")
-    path = repository_root() / entry.path if entry else Path(task_name) if task_name else None
-    model = Path(model_id).expanduser()
+    entry = task_registry().get(task.task_name or "")
+    path = repository_root() / entry.path if entry else Path(task.task_name) if task.task_name else None
+    folder = Path(model.model_id).expanduser()
     return {
-        "--dataset-path": dataset_path,
+        "--dataset-path": task.dataset_path,
         "--task-name": path,
-        "--model-id": model if model.is_dir() else None,
+        "--model-id": folder if folder.is_dir() else None,
     }
 
 

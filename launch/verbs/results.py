@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from aceslm.aggregate import Aggregated
     from aceslm.core.paths import RunPaths
+    from aceslm.core.run import Run
     from aceslm.results.coverage import Coverage
 
 
@@ -99,18 +101,28 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 
 
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
-    """Merge a run, print its summary and failures, and fail unless everything is there."""
+    """Merge a run and print its summary, a partial one too; fail unless everything is there."""
+    conclude(paths, lambda: show_results(paths, as_json_), shows_partial=True)
+
+
+def conclude(paths: RunPaths, show: Callable[[], None], *, shows_partial: bool = False) -> None:
+    """Merge a run, show what it has, say what W&B was told and what failed, and fail unless it is complete.
+
+    Raises:
+        CorruptRun, IncompleteRun: say what to type.
+    """
     from aceslm.aggregate import aggregate as merge
 
     made = merge(paths)
-    show_results(paths, as_json_)
-    say_told(made)
+    if made.coverage.complete or shows_partial:
+        show()
+    _say_told(made)
     if not made.coverage.complete:
-        show_failures(paths)
-    require_answered(made.coverage, paths)
+        _show_failures(made.run)
+    require_answered(made.coverage, made.run)
 
 
-def require_answered(coverage: Coverage, paths: RunPaths) -> None:
+def require_answered(coverage: Coverage, run: Run) -> None:
     """Fail unless everything is there: with the cause where a retry would only meet it again.
 
     Raises:
@@ -121,7 +133,7 @@ def require_answered(coverage: Coverage, paths: RunPaths) -> None:
     from aceslm.results.coverage import require_complete
     from aceslm.results.status import run_status
 
-    failed = run_status(paths).shards("failed") if coverage.missing and not coverage.corrupt else []
+    failed = run_status(run).shards("failed") if coverage.missing and not coverage.corrupt else []
     classes = {shard.last_class for shard in failed}
     if "data" in classes <= {"data", "upstream"} and {one.shard_id for one in failed} >= set(
         coverage.missing
@@ -131,7 +143,7 @@ def require_answered(coverage: Coverage, paths: RunPaths) -> None:
             f"{len(coverage.missing)} of {coverage.shards_planned} shards cannot be answered: "
             f"{'; '.join(map(str, causes))}"
         )
-    require_complete(coverage, paths)
+    require_complete(coverage, run.paths)
 
 
 def show_results(paths: RunPaths, as_json_: bool) -> None:
@@ -144,7 +156,7 @@ def show_results(paths: RunPaths, as_json_: bool) -> None:
     _show(summary, paths.root.name, as_json_)
     if not as_json_:
         show_evolutions(paths)
-        show_primary(paths)
+        _show_primary(paths)
         say(f"results: {paths.results}   summary: {paths.summary_md}")
 
 
@@ -157,7 +169,7 @@ def show_evolutions(paths: RunPaths) -> None:
         print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=13)
 
 
-def show_primary(paths: RunPaths) -> None:
+def _show_primary(paths: RunPaths) -> None:
     """Print what came of the comparison that a run declared, if it did."""
     from aceslm.analysis.preregistration import primary_outcome
     from launch.show.console import say
@@ -166,7 +178,7 @@ def show_primary(paths: RunPaths) -> None:
         say(line)
 
 
-def say_told(made: Aggregated) -> None:
+def _say_told(made: Aggregated) -> None:
     """Say what W&B was told, and what is left to upload."""
     from launch.show.console import note
 
@@ -176,16 +188,16 @@ def say_told(made: Aggregated) -> None:
         note(f"W&B: {made.told.offline} runs are offline; `aceslm sync {made.run.paths.root}` uploads them")
 
 
-def show_failures(paths: RunPaths) -> None:
+def _show_failures(run: Run) -> None:
     """Print each failed shard's last message on stderr."""
     from aceslm.results.status import run_status
     from launch.show.console import note
 
-    failed = run_status(paths).shards("failed")
+    failed = run_status(run).shards("failed")
     for shard in failed[:5]:
         note(f"{shard.shard_id} failed ({shard.last_class}): {shard.message or 'no message'}")
     if failed:
-        note(f"`aceslm logs {paths.root} --failed` shows more")
+        note(f"`aceslm logs {run.paths.root} --failed` shows more")
 
 
 def _show(summary: pd.DataFrame, title: str, as_json_: bool) -> None:

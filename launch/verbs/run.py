@@ -7,32 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from launch.verbs.one_task import check_output, export, one_task_grid, task_inputs
-from launch.verbs.options import (
-    BatchOption,
-    DatasetOption,
-    DeviceOption,
-    DomainOption,
-    EngineOption,
-    LimitOption,
-    MixedOption,
-    ModelOption,
-    TaskOption,
-)
+from launch.verbs.groups import How, ModelChoice, TaskChoice, spread
+from launch.verbs.one_task import answer_here, check_output, export, one_task_grid, task_inputs
+from launch.verbs.options import ResultsOption
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.config.grid import GridConfig
     from launch.prepare.run import Prepared
-    from launch.prepare.tasks import LoadedTask
 
 
+@spread
 def run(
-    model_id: ModelOption = "smollm2-135m-gguf",
-    task_name: TaskOption = None,
-    dataset_path: DatasetOption = None,
-    domain: DomainOption = None,
+    *,
+    model: ModelChoice,
+    task: TaskChoice,
     mode: Annotated[
         str, typer.Option(help="baseline, scaffold, ace, ace_frozen (README: all modes).")
     ] = "baseline",
@@ -43,84 +32,70 @@ def run(
             "ace_frozen: carries it as it is."
         ),
     ] = None,
-    limit: LimitOption = None,
-    quantization: Annotated[str, typer.Option(help="none, int8 or nf4.")] = "none",
     seed: Annotated[
         int, typer.Option(help="Keys the sampling noise; needs --temperature above 0 to matter.")
     ] = 0,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Default: by answer type.")] = None,
-    batch_size: BatchOption = None,
-    device: DeviceOption = "auto",
+    how: How,
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
-    engine: EngineOption = None,
     output_path: Annotated[
         Path | None,
         typer.Option(help="Write the rows here too: X.csv or X.parquet. Replaces rows, no other file."),
     ] = None,
-    output_dir: Annotated[
-        Path | None, typer.Option(help="Where run directories go; default results/.")
-    ] = None,
+    output_dir: ResultsOption = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again.")] = False,
     trust_remote_code: Annotated[
         bool, typer.Option("--trust-remote-code", help="Allow code from the model repository to run.")
     ] = False,
-    allow_mixed: MixedOption = False,
 ) -> None:
     """Answer one task with one model in this process; print accuracy and mean latency.
 
     It is a one-cell run under results/, so it resumes like any other.
     """
-    from aceslm.aggregate import aggregate
-    from launch.ledger import WorkerOptions
     from launch.prepare.outputs import refuse_inputs
     from launch.prepare.run import default_results, prepare, write_run
-    from launch.show.console import note, say
-    from launch.show.live import live_table
-    from launch.submit.pool_or_here import Launch, launch_missing
-    from launch.verbs.results import require_answered, say_told, show_evolutions
+    from launch.show.console import note
+    from launch.verbs.results import conclude
 
-    inputs = task_inputs(model_id, task_name, dataset_path)
+    inputs = task_inputs(model, task)
     check_output(output_path, {**inputs, "--playbook-path": playbook_path})
     if playbook_path is not None:
         refuse_inputs("--playbook-path", playbook_path, inputs)
     values = {
-        "models": [model_id],
+        "models": [model.model_id],
         "modes": [mode],
         "seeds": [seed],
-        "quantization": [quantization],
-        "limit": limit,
+        "quantization": [model.quantization],
+        "limit": task.limit,
         "dtype": dtype,
-        "engine": engine or "auto",
-        "batch_size": batch_size,
+        "engine": model.engine or "auto",
+        "batch_size": how.batch_size,
         "generation": {"temperature": temperature, "max_new_tokens": max_new_tokens},
         "ace": _playbook_settings(mode, playbook_path),
     }
-    grid, task = one_task_grid("run", values, task_name, dataset_path, domain)
-    prepared = prepare(
-        grid, output_dir or default_results(), extra_task=task, trust_remote_code=trust_remote_code
-    )
-    if fresh:
-        prepared = _afresh(prepared, grid, output_dir or default_results(), task, trust_remote_code)
-    write_run(prepared)
-    paths = prepared.paths
-    launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
-    with live_table() as show:
-        submitted = launch_missing(paths, launch, on_tick=show)
-    if not submitted:
-        note(f"already complete ({paths.root}): --fresh to redo")
-    made = aggregate(paths)
-    say_told(made)
-    require_answered(made.coverage, paths)
-    rows = _rows(prepared, limit)
-    if output_path is not None:
-        export(rows, output_path)
-    if playbook_path is not None and mode == "ace":
-        _write_back(prepared, playbook_path)
-    for line in _accuracies(rows):
-        say(line)
-    show_evolutions(paths)
-    say(f"rows: {output_path or paths.results}   run: {paths.root}")
+    grid, from_file = one_task_grid("run", values, task)
+
+    def plan() -> Prepared:
+        results = output_dir or default_results()
+        return prepare(grid, results, extra_task=from_file, trust_remote_code=trust_remote_code)
+
+    prepared = plan()
+    if fresh and _set_aside(prepared.paths.root):
+        prepared = plan()
+    planned = write_run(prepared)
+    if not answer_here(planned, how.options(grid), how.allow_mixed):
+        note(f"already complete ({planned.paths.root}): --fresh to redo")
+
+    def show() -> None:
+        rows = _rows(prepared, task.limit)
+        if output_path is not None:
+            export(rows, output_path)
+        if playbook_path is not None and mode == "ace":
+            _write_back(prepared, playbook_path)
+        _show(prepared, rows, output_path)
+
+    conclude(planned.paths, show)
 
 
 def _playbook_settings(mode: str, path: Path | None) -> dict[str, str]:
@@ -151,18 +126,24 @@ def _write_back(prepared: Prepared, path: Path) -> None:
         codec.save(path, playbook)
 
 
-def _afresh(
-    prepared: Prepared, grid: GridConfig, results: Path, task: LoadedTask | None, trust_remote_code: bool
-) -> Prepared:
-    """Set the earlier run directory aside (its rows are kept) and plan again."""
+def _set_aside(root: Path) -> bool:
+    """Move an earlier run directory away (its rows are kept); return whether there was one."""
     import time
 
-    from launch.prepare.run import prepare
+    if not root.exists():
+        return False
+    root.rename(root.with_name(f"{root.name}.{time.strftime('%Y%m%d-%H%M%S')}.old"))
+    return True
 
-    root = prepared.paths.root
-    if root.exists():
-        root.rename(root.with_name(f"{root.name}.{time.strftime('%Y%m%d-%H%M%S')}.old"))
-    return prepare(grid, results, extra_task=task, trust_remote_code=trust_remote_code)
+
+def _show(prepared: Prepared, rows: pd.DataFrame, output_path: Path | None) -> None:
+    from launch.show.console import say
+    from launch.verbs.results import show_evolutions
+
+    for line in _accuracies(rows):
+        say(line)
+    show_evolutions(prepared.paths)
+    say(f"rows: {output_path or prepared.paths.results}   run: {prepared.paths.root}")
 
 
 def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:

@@ -14,6 +14,7 @@ from launch.verbs.options import JsonOption, RunArgument
 if TYPE_CHECKING:
     from aceslm.analysis.costs import Spent
     from aceslm.core.paths import RunPaths
+    from aceslm.core.run import Run
     from aceslm.results.status import RunStatus, ShardStatus
 
 _TAIL_LINES = 30
@@ -32,6 +33,7 @@ def status(
 ) -> None:
     """Show the progress of a run from its files; without RUN, list the runs."""
     from aceslm.core.paths import RunPaths
+    from aceslm.plan.files import read_run
     from aceslm.results.status import list_runs, run_status
     from launch.show.console import print_json, print_table, say
     from launch.show.live import progress_line
@@ -42,7 +44,7 @@ def status(
     import os
 
     folder = output_dir or Path(os.environ.get("ACESLM_RESULTS", "results"))
-    runs = [run_status(paths) for paths in list_runs(folder)]
+    runs = [run_status(read_run(paths)) for paths in list_runs(folder)]
     if json_:
         print_json([_as_json(each) for each in runs])
     elif runs:
@@ -56,17 +58,18 @@ def _watch(paths: RunPaths) -> None:
     """Follow a run until it is complete; Ctrl-C only stops watching."""
     import time
 
+    from aceslm.plan.files import read_run
     from aceslm.results.status import run_status
     from launch.show.console import note, out
     from launch.show.live import live_table
 
     try:
         with live_table(out()) as show:
-            current = run_status(paths)
+            current = run_status(read_run(paths))
             while not current.is_complete:
                 show(current)
                 time.sleep(_WATCH_S)
-                current = run_status(paths)
+                current = run_status(read_run(paths))
             show(current)
     except KeyboardInterrupt:
         note("no longer watching; the run goes on as it was")
@@ -79,7 +82,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     import time
 
     from aceslm.analysis.costs import cell_costs
-    from aceslm.plan.files import require_plans
+    from aceslm.plan.files import read_run
     from aceslm.results.status import run_status
     from launch.show.console import print_json, say
     from launch.show.live import print_status, progress_line
@@ -87,8 +90,8 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     from launch.verbs.queue import queue_json, show_queue
 
     while True:
-        plans = require_plans(paths)
-        current, costs, view = run_status(paths, plans), cell_costs(paths, plans), scheduler_view(paths)
+        run = read_run(paths)
+        current, costs, view = run_status(run), cell_costs(paths, run.plans), scheduler_view(paths)
         if not as_json_:
             print_status(current, costs)
             say(progress_line(current))
@@ -117,18 +120,17 @@ def logs(
 ) -> None:
     """List the log files of a run with their warnings and errors; show one shard's, or why shards failed."""
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.files import require_plans
+    from aceslm.plan.files import read_run
     from launch.node.log_files import census, log_files
     from launch.show.console import print_json, print_table, say
 
-    paths = RunPaths(run)
-    require_plans(paths)
-    files = log_files(paths, logs_dir)
+    planned = read_run(RunPaths(run))
+    files = log_files(planned.paths, logs_dir)
     if failed:
-        _show_failed(paths, files, json_)
+        _show_failed(planned, files, json_)
         return
     if shard is not None:
-        _show_log(paths, shard, files, json_)
+        _show_log(planned, shard, files, json_)
         return
     found = [census(path) for path in files]
     if json_:
@@ -140,17 +142,16 @@ def logs(
         say(f"no log files in {logs_dir / run.resolve().name}")
 
 
-def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool) -> None:
+def _show_log(run: Run, shard_id: str, files: list[Path], as_json_: bool) -> None:
     """Print the log lines of a shard's last attempt."""
     from aceslm.core.errors import UsageError, nearest
-    from aceslm.plan.files import require_plans
     from launch.node.log_files import files_of_shard, lines_of_shard, rendered
     from launch.show.console import print_json, say
 
-    known = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
+    known = [shard.shard_id for shard in run.shards]
     if shard_id not in known:
         raise UsageError(f"--shard: this run has no shard '{shard_id}'{nearest(shard_id, known[:50])}")
-    facts, found = files_of_shard(paths, shard_id, files)
+    facts, found = files_of_shard(run.paths, shard_id, files)
     lines = lines_of_shard(found, shard_id)
     if as_json_:
         print_json(
@@ -167,13 +168,13 @@ def _show_log(paths: RunPaths, shard_id: str, files: list[Path], as_json_: bool)
         say("no log file of it was found (--logs-dir)")
 
 
-def _show_failed(paths: RunPaths, files: list[Path], as_json_: bool) -> None:
+def _show_failed(run: Run, files: list[Path], as_json_: bool) -> None:
     """Print each failed shard's class, message, traceback and the end of its log."""
     from aceslm.results.status import run_status
     from launch.node.log_files import rendered
     from launch.show.console import print_json, say
 
-    stories = [_story(paths, shard, files) for shard in run_status(paths).shards("failed")]
+    stories = [_story(run.paths, shard, files) for shard in run_status(run).shards("failed")]
     if as_json_:
         print_json(stories)
         return

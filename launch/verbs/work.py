@@ -24,17 +24,17 @@ def work(
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
-    from aceslm.plan.files import require_plans
+    from aceslm.plan.files import read_run
     from aceslm.run.attempts import code_digest
     from launch.ledger import Intent, WorkerOptions
     from launch.node.log_files import log_to_stdout
     from launch.node.place import Place, slurm_place
     from launch.node.task import run_task
     from launch.show.console import say
-    from launch.submit.pool_or_here import interruptible
+    from launch.submit.local import interruptible
 
-    paths = RunPaths(run)
-    names = [shard.shard_id for plan in require_plans(paths) for shard in plan.shards]
+    planned = read_run(RunPaths(run))
+    paths, names = planned.paths, [shard.shard_id for shard in planned.shards]
     if index >= len(names):
         raise UsageError(f"--index {index}: this run has {len(names)} shards, 0 to {len(names) - 1}")
     grid = parse(GridConfig, read_yaml(paths.config), paths.config)
@@ -54,14 +54,10 @@ def work(
     if "SLURM_JOB_ID" in os.environ:
         log_to_stdout()
         place = slurm_place(intent)
-        run_task(paths, intent, 0, place)
+        run_task(planned, intent, 0, place)
         place.leave()
     else:
         with interruptible() as stop:
-            run_task(
-                paths,
-                intent,
-                0,
-                Place(AttemptName(f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-"), index), stop),
-            )
+            name = f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-")
+            run_task(planned, intent, 0, Place(AttemptName(name, index), stop))
     say(f"shard {names[index]}: {'done' if paths.done(names[index]).exists() else 'not finished'}")

@@ -123,7 +123,7 @@ stepds() { # NODE -> pids of that node's slurmstepd processes (they keep slurmd'
     local p
     for p in /proc/[0-9]*; do
         case "$(readlink "$p/exe" 2>/dev/null)" in */slurmstepd*) ;; *) continue;; esac
-        ls -l "$p/fd" 2>/dev/null | grep -qE -- "-> $LOG/slurmd\.$1\.(log|out)$" && echo "${p#/proc/}"
+        ls -l "$p/fd" 2>/dev/null | grep -E -- "-> $LOG/slurmd\.$1\.(log|out)$" >/dev/null && echo "${p#/proc/}"
     done
 }
 tree() { local c; for c in $(cat /proc/"$1"/task/*/children 2>/dev/null); do tree "$c"; done; echo "$1"; }
@@ -159,7 +159,8 @@ cgroup_works() { # cgroup v1 freezer, writable
     local d="$CG/testbed_probe.$$"
     [ -f "$CG/cgroup.procs" ] && mkdir "$d" 2>/dev/null && [ -f "$d/freezer.state" ] && rmdir "$d"
 }
-known_node() { nodes | grep -qx -- "$1" || die "no node '$1'; nodes: $(nodes | tr '\n' ' ')"; }
+# grep reads to the end everywhere: with -q it leaves early, and under pipefail the writer may fail by SIGPIPE
+known_node() { nodes | grep -x -- "$1" >/dev/null || die "no node '$1'; nodes: $(nodes | tr '\n' ' ')"; }
 load() { [ -f "$ROOT/params" ] || die "no testbed in $ROOT: run '$SELF start' first"; . "$ROOT/params"; }
 
 configure() {
@@ -171,7 +172,7 @@ configure() {
     NODES=${SLURM_TESTBED_NODES:-2} CPUS=${SLURM_TESTBED_CPUS:-8} MEM=${SLURM_TESTBED_MEM_MB:-16000}
     GPUS=${SLURM_TESTBED_GPUS:-2} BASE=${SLURM_TESTBED_PORT_BASE:-}
     # Slurm resolves addresses, even 127.0.0.1, with AI_ADDRCONFIG, which wants one address that is not loopback's
-    ip -4 -o addr show scope global 2>/dev/null | grep -q . || die "no network address but 127.0.0.1, so Slurm can resolve no name at all; in a network namespace of yours: ip addr add 192.0.2.1/32 dev lo"
+    ip -4 -o addr show scope global 2>/dev/null | grep . >/dev/null || die "no network address but 127.0.0.1, so Slurm can resolve no name at all; in a network namespace of yours: ip addr add 192.0.2.1/32 dev lo"
     REALHOST=$(short_host) HOST=$(short_host) UTS=""
     if ! is_loopback "$(cat /proc/sys/kernel/hostname)"; then
         HOST=localhost UTS=1
@@ -357,7 +358,7 @@ start_dbd() {
     port_busy $((BASE + 1)) && die "port $((BASE + 1)) (slurmdbd) is taken by another process: $(ss -Htlnp "sport = :$((BASE + 1))")"
     launch slurmdbd slurmdbd -D
     wait_for slurmdbd ok_dbd
-    if ! sacctmgr -nP list cluster format=cluster | grep -qx "$CLUSTER"; then
+    if ! sacctmgr -nP list cluster format=cluster | grep -x "$CLUSTER" >/dev/null; then
         sacctmgr -i add cluster "$CLUSTER" >"$LOG/sacctmgr.out" 2>&1 || die "sacctmgr add cluster failed: $(cat "$LOG/sacctmgr.out")"
     fi
 }
