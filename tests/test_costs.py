@@ -16,7 +16,6 @@ from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import load_plans
 from aceslm.results.merge import merge_run
-from aceslm.run import attempts
 
 
 def write_attempt(paths: RunPaths, shard: str, number: int, end: dict[str, Any], **start: Any) -> None:
@@ -48,19 +47,6 @@ def test_an_attempt_on_a_gpu_that_no_variable_named_had_one(tmp_path: Path, many
     end = {"class": "done", "wall_s": 3600, "engine": {"device": "cuda"}}
     write_attempt(paths, plans[0].shards[0].shard_id, 1, end)
     assert total(list(cell_costs(paths, plans).values())).gpu_hours == 1.0
-
-
-def test_ranks_of_a_task_share_its_gpus_and_local_workers_their_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_GPUS", "0,1,2,3")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    assert attempts._gpus() == 1.0
-    monkeypatch.setenv("ACESLM_CORES", "3")
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    assert attempts._cpus() == 3
-    monkeypatch.delenv("ACESLM_CORES")
-    assert attempts._cpus() == 8
 
 
 def test_a_row_of_the_summary_has_its_cells_hours_by_its_samples() -> None:

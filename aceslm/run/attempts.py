@@ -30,6 +30,7 @@ from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import DataError, ModelUnavailable, UpstreamMissing
 from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
+from aceslm.core.machine import allocated_gpus, available_cores, cpu_name
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.energy import EnergyMeter
 
@@ -91,8 +92,8 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
         "rank": name.rank,
         "pid": os.getpid(),
         "parent_pid": os.getppid(),
-        "cpus": _cpus(),
-        "gpus": _gpus(),
+        "cpus": available_cores(),
+        "gpus": allocated_gpus(),
         "host": socket.gethostname(),
         "node": os.environ.get("SLURMD_NODENAME"),
         "started_at": attempt.started_at,
@@ -118,23 +119,6 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
         }
         write_json(paths.ended(shard_id, name), ended)
         paths.progress(shard_id, name).unlink(missing_ok=True)
-
-
-def _cpus() -> int:
-    for name in ("ACESLM_CORES", "SLURM_CPUS_PER_TASK"):  # the local pool's share, the scheduler's
-        value = os.environ.get(name, "")
-        if value.isdigit():
-            return int(value)
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-
-
-def _gpus() -> float:
-    """Return this process's GPUs: the ranks of a task share those of its job."""
-    of_job = os.environ.get("SLURM_JOB_GPUS")
-    listed = of_job or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
-    count = len([name for name in listed.split(",") if name.strip() not in {"", "-1"}])
-    ranks = os.environ.get("SLURM_NTASKS", "1")
-    return count / int(ranks) if of_job and ranks.isdigit() and int(ranks) > 1 else count
 
 
 def failure_class(error: BaseException) -> str:
@@ -178,7 +162,7 @@ def provenance() -> dict[str, Any]:
         "code": code_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "packages": packages,
     }
 
@@ -213,16 +197,6 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None if result.returncode == 0 else None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _says_out_of_memory(error: BaseException) -> bool:

@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 
 from aceslm.core.errors import LaunchError
+from aceslm.core.machine import available_cores
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Shard
 from aceslm.plan.shards import levels
@@ -158,6 +159,11 @@ def num_gpus() -> int:
     return len([line for line in listed.stdout.splitlines() if line.startswith("GPU ")])
 
 
+def cores_of_a_worker(workers: int) -> int:
+    """Return the cores that each of several workers gets."""
+    return max(1, available_cores() // workers)
+
+
 def visible_gpus() -> list[str] | None:
     """Return the devices that CUDA_VISIBLE_DEVICES names (numbers or UUIDs); None where it is not set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -220,7 +226,7 @@ def _cores_for(workers: int) -> Iterator[None]:
     if workers == 1 or "ACESLM_CORES" in os.environ:
         yield
         return
-    os.environ["ACESLM_CORES"] = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    os.environ["ACESLM_CORES"] = str(cores_of_a_worker(workers))
     try:
         yield
     finally:
