@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from aceslm.core.engine import Engine
 from aceslm.core.errors import ModelUnavailable, WorkError
+from aceslm.core.listener import NoTracking
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell
+from aceslm.core.values import Cell, Plan
 from aceslm.engine import load_engine
 from aceslm.plan.files import require_plans
 from aceslm.run.shard import Outcome, run_shard
@@ -41,9 +42,16 @@ class ShardTask:
         on_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
         place = slurm_place(intent) if on_slurm else local_place(intent, self.index)
         if place.name.restart:
-            record_lost_attempts(paths, intent.tasks[self.index])
+            _classify_lost(paths, intent.tasks[self.index])
         run_task(paths, intent, self.index, place)
-        place.leave()
+
+
+def _classify_lost(paths: RunPaths, shard_ids: Sequence[str]) -> None:
+    """Write down how earlier tries at this task died; what cannot be said now may be said later."""
+    try:
+        record_lost_attempts(paths, shard_ids)
+    except Exception as error:
+        log.warning("earlier attempts are not classified: %s", error)
 
 
 @dataclass(slots=True)
@@ -98,41 +106,67 @@ def _engine_key(cell: Cell, fraction: float) -> tuple[object, ...]:
 
 
 def run_task(paths: RunPaths, intent: Intent, index: int, place: Place) -> None:
-    """Run the shards of one task, one after another; a failing shard does not stop the others.
+    """Run the shards of one task one after another, then leave the place, whatever happened before.
+
+    A failing shard does not stop the others. A task that was preempted or is out of time goes back into the
+    queue also where shards of it failed.
 
     Raises:
         WorkError: one or more shards failed; each has its own ended file.
     """
+    try:
+        failures = _run_shards(paths, intent, intent.tasks[index], place)
+    finally:
+        place.leave()
+    if failures:
+        raise WorkError(f"{len(failures)} of {len(intent.tasks[index])} shards failed; {failures[0]}")
+
+
+def _run_shards(paths: RunPaths, intent: Intent, names: Sequence[str], place: Place) -> list[str]:
+    """Run shards until one is stopped; return a line for each that failed."""
     plans = require_plans(paths)
-    by_id = {shard.shard_id: (plan, shard) for plan in plans for shard in plan.shards}
     engines = EngineCache(intent.options)
     tracking = shard_tracking(paths, plans)
     failures = []
-    for shard_id in intent.tasks[index]:
-        plan, shard = by_id[shard_id]
-        fraction = memory_fraction(paths, shard_id)
-        engines.retain(plan.cell(shard.cell_id), fraction)
-        engine_for = partial(engines.engine_for, fraction=fraction)
-        try:
-            outcome = run_shard(
-                paths,
-                plan,
-                shard,
-                engine_for,
-                place.name,
-                policy=place.policy,
-                stop=place.stop,
-                num_ranks=place.num_ranks,
-                tracking=tracking,
-            )
-        except Exception as error:
-            log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
-            failures.append(f"{shard_id}: {error}")
-            continue
-        log.info("shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
-        if outcome is Outcome.STOPPED:
-            break
-    engines.close()
-    tracking.close()
-    if failures:
-        raise WorkError(f"{len(failures)} of {len(intent.tasks[index])} shards failed; {failures[0]}")
+    try:
+        for shard_id in names:
+            try:
+                outcome = _run_one(paths, plans, shard_id, engines, place, tracking)
+            except Exception as error:
+                log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
+                failures.append(f"{shard_id}: {error}")
+                continue
+            log.info("shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
+            if outcome is Outcome.STOPPED:
+                break
+    finally:
+        for close in (engines.close, tracking.close):
+            try:
+                close()
+            except Exception as error:  # the rows are written: nothing is lost
+                log.warning("while ending: %s", error)
+    return failures
+
+
+def _run_one(
+    paths: RunPaths,
+    plans: Sequence[Plan],
+    shard_id: str,
+    engines: EngineCache,
+    place: Place,
+    tracking: NoTracking,
+) -> Outcome:
+    plan, shard = next((plan, shard) for plan in plans for shard in plan.shards if shard.shard_id == shard_id)
+    fraction = memory_fraction(paths, shard_id)
+    engines.retain(plan.cell(shard.cell_id), fraction)
+    return run_shard(
+        paths,
+        plan,
+        shard,
+        partial(engines.engine_for, fraction=fraction),
+        place.name,
+        policy=place.policy,
+        stop=place.stop,
+        num_ranks=place.num_ranks,
+        tracking=tracking,
+    )

@@ -69,9 +69,12 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     known = {model_key(cell) in rates for cell in prepared.cells}
     _show_cost(plan, profile.ranks_per_task, "measured" if known == {True} else "requested")
     if slurm.answers():
-        check_limits(plan.arrays, profile)
-        for text in texts[: len(plan.arrays)]:
-            say(f"sbatch --test-only: {slurm.test_only(_testable(text))}")
+        try:
+            check_limits(plan.arrays, profile)
+            for text in texts[: len(plan.arrays)]:
+                say(f"sbatch --test-only: {slurm.test_only(_testable(text))}")
+        except slurm.Unanswered as error:  # a busy controller says nothing about the scripts
+            say(f"{error}: whether Slurm would accept these scripts is not known; try again later")
 
 
 def _testable(text: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from launch.submit.slurm import Submission
 
 _POLL_S = 3.0
+_PATIENCE = 10  # times that the controller may not answer in a row
 
 
 def go(
@@ -67,15 +68,37 @@ def _wait(paths: RunPaths) -> None:
     from aceslm.results.status import run_status
     from launch.ledger import intents
     from launch.show.live import live_table
-    from launch.slurm import client as slurm
 
     with live_table() as show:
         while True:
             show(run_status(paths))
-            tokens = [intent.token for intent in intents(paths) if intent.cluster == "slurm"]
-            if not slurm.queue(tokens):
+            if not _in_queue([intent.token for intent in intents(paths) if intent.cluster == "slurm"], paths):
                 break
             time.sleep(_POLL_S)
+
+
+def _in_queue(tokens: list[str], paths: RunPaths) -> bool:
+    """Return whether anything with these names is in the queue; a busy controller is asked again.
+
+    Raises:
+        LaunchError: it has been silent for too long; the jobs do not depend on it.
+    """
+    from aceslm.core.errors import LaunchError
+    from launch.show.console import note
+    from launch.slurm import client as slurm
+
+    for silent in range(1, _PATIENCE + 1):
+        try:
+            return bool(slurm.queue(tokens))
+        except LaunchError as error:
+            if silent == _PATIENCE:
+                raise LaunchError(
+                    f"{error}, {silent} times: no longer waiting; the jobs go on: aceslm status {paths.root} "
+                    "--watch"
+                ) from None
+            note(f"{error}; asking again")
+            time.sleep(_POLL_S)
+    return True
 
 
 def _say(paths: RunPaths, submission: Submission) -> None:

@@ -53,9 +53,7 @@ def work(
     )
     if "SLURM_JOB_ID" in os.environ:
         log_to_stdout()
-        place = slurm_place(intent)
-        run_task(paths, intent, 0, place)
-        place.leave()
+        run_task(paths, intent, 0, slurm_place(intent))
     else:
         with interruptible() as stop:
             run_task(
