@@ -31,6 +31,34 @@ class Ranks:
     num_ranks: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Hardware:
+    """What a process computes on. `device` is cpu, cuda, mps or none; `name` that of the GPU or the CPU.
+
+    `site` is what a scheduler was asked for (partition, constraint, generic resources); empty without one.
+    """
+
+    device: str
+    name: str
+    cores: int
+    site: str = ""
+
+    def __str__(self) -> str:
+        cores = f"{self.cores} core" + ("" if self.cores == 1 else "s")
+        return ", ".join(filter(None, [self.name, cores, self.site]))
+
+
+def hardware(device: str, name: str | None = None, environment: Mapping[str, str] = os.environ) -> Hardware:
+    """Return what this process computes on.
+
+    Args:
+        device: as an engine names it; a GPU's number does not matter.
+        name: of the GPU, where it is one.
+    """
+    site = environment.get("ACESLM_SITE", environment.get("SLURM_JOB_PARTITION", ""))
+    return Hardware(device.partition(":")[0], name or cpu_name(), available_cores(environment), site)
+
+
 def available_cores(environment: Mapping[str, str] = os.environ, root: Path = _ROOT) -> int:
     """Return the cores that this process may use, at least 1."""
     limits = [_affinity(), *_quota_cores(root)]

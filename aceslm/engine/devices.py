@@ -90,6 +90,11 @@ def accelerator_peak_bytes() -> int | None:
     return peak
 
 
+def gpu_name(device: str) -> str:
+    """Return the name of a CUDA device (`cuda`, `cuda:1`)."""
+    return str(torch.cuda.get_device_name(torch.device(device)))
+
+
 def used_gpus() -> tuple[str, ...]:
     """Return the UUIDs of the CUDA devices that hold tensors of this process, as NVML writes them."""
     used = [n for n in range(torch.cuda.device_count()) if torch.cuda.memory_allocated(n)]

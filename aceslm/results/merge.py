@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from aceslm.analysis.comparisons import compare_modes
@@ -29,14 +28,16 @@ from aceslm.analysis.scored_before import note_looks
 from aceslm.analysis.summary import ShardCost, summarize
 from aceslm.analysis.tables import write_summary
 from aceslm.core.errors import CorruptRun, IncompleteRun
-from aceslm.core.files import locked, read_json, replacing, write_json
+from aceslm.core.files import locked, replacing, write_json
 from aceslm.core.parquet import ROW_GROUP_ROWS, read_table, result_schema, table_writer
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.files import require_plans
 from aceslm.plan.ranges import unit_at
 from aceslm.report import try_report
-from aceslm.run.parts import discard_parts, read_done, read_parts, verified_shard
+from aceslm.results.mixtures import all_attempts, left_out, mixtures
+from aceslm.run.parts import discard_parts, read_parts, verified_shard
+from aceslm.run.published import read_done
 
 _CACHED_SHARDS = 8
 _LOCK_WAIT_S = 120.0
@@ -46,7 +47,8 @@ _LOCK_WAIT_S = 120.0
 class Coverage:
     """What a merge found. `complete` means: every planned unit has a verified row.
 
-    `mixtures` lists provenance that differs between attempts (commit, engine, device, dtype).
+    `mixtures` lists provenance that differs between attempts (commit, engine, device, dtype), `left_out` the
+    files of attempts that are damaged or missing: no row depends on them.
     """
 
     complete: bool
@@ -59,6 +61,7 @@ class Coverage:
     duplicates: int
     conflicts: int
     mixtures: Mapping[str, list[str]]
+    left_out: tuple[str, ...]
     merged_at: float = 0.0
 
 
@@ -254,6 +257,7 @@ class _Sources:
 
 
 def _coverage(paths: RunPaths, plans: Sequence[Plan], census: _Census) -> Coverage:
+    attempts = all_attempts(paths, plans)
     complete = not census.missing and not census.corrupt and census.found == census.planned
     return Coverage(
         complete=complete,
@@ -265,29 +269,10 @@ def _coverage(paths: RunPaths, plans: Sequence[Plan], census: _Census) -> Covera
         corrupt=census.corrupt,
         duplicates=census.duplicates,
         conflicts=census.conflicts,
-        mixtures=mixtures(paths, plans),
+        mixtures=mixtures(paths, attempts),
+        left_out=left_out(attempts),
         merged_at=time.time(),
     )
-
-
-def mixtures(paths: RunPaths, plans: Sequence[Plan]) -> dict[str, list[str]]:
-    """Return every provenance key that takes more than one value over the attempts of a run."""
-    seen: dict[str, Counter[str]] = {}
-    for shard in (shard for plan in plans for shard in plan.shards):
-        folder = paths.attempts(shard.shard_id)
-        for path in sorted(folder.glob("*.started.json")) if folder.is_dir() else []:
-            provenance = read_json(path).get("provenance", {})
-            for key in ("commit", "dirty", "code", "aceslm", "python"):
-                seen.setdefault(key, Counter())[str(provenance.get(key))] += 1
-            for package, version in provenance.get("packages", {}).items():
-                seen.setdefault(package, Counter())[version] += 1
-    columns = ["engine", "device", "dtype"]
-    table = read_table(paths.results, columns)
-    for column in columns:
-        for value in pc.unique(table.column(column)).to_pylist():
-            if value is not None:
-                seen.setdefault(column, Counter())[str(value)] += 1
-    return {key: sorted(values) for key, values in sorted(seen.items()) if len(values) > 1}
 
 
 def _write_csv(paths: RunPaths) -> None:

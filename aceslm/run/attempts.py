@@ -10,6 +10,7 @@ A start without an end means that the process died without a trace (SIGKILL, nod
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import resource
@@ -18,8 +19,8 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,14 +28,15 @@ from typing import Any
 
 from aceslm import __version__
 from aceslm.core.digests import digest, file_sha256
-from aceslm.core.errors import DataError, ModelUnavailable, UpstreamMissing
 from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
 from aceslm.core.machine import allocated_gpus, available_cores, cpu_name
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.energy import EnergyMeter
+from aceslm.run.failures import explained, failure_class
 
-KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
+log = logging.getLogger(__name__)
+
 _PROVENANCE_PACKAGES = (
     "torch",
     "transformers",
@@ -58,6 +60,7 @@ class Attempt:
     outcome: str = "done"
     facts: dict[str, Any] = field(default_factory=dict)
     meter: EnergyMeter | None = None
+    is_mute: bool = False
 
     def note(self, **facts: Any) -> None:
         """Add facts (engine, device, timings) to the ended file."""
@@ -70,16 +73,23 @@ class Attempt:
     def progress(self, rows_done: int, rows_total: int, generated: int, correct: int | None = None) -> None:
         """Write how far this attempt is, for `status`; `correct` counts right rows of those generated."""
         elapsed = time.time() - self.started_at
-        write_json(
-            self.paths.progress(self.shard_id, self.name),
-            {
-                "rows_done": rows_done,
-                "rows_total": rows_total,
-                "samples_per_s": generated / elapsed if elapsed else 0.0,
-                "updated_at": time.time(),
-                **({} if correct is None else {"correct": correct, "scored": generated}),
-            },
-        )
+        progress = {
+            "rows_done": rows_done,
+            "rows_total": rows_total,
+            "samples_per_s": generated / elapsed if elapsed else 0.0,
+            "updated_at": time.time(),
+            **({} if correct is None else {"correct": correct, "scored": generated}),
+        }
+        self.write(write_json, self.paths.progress(self.shard_id, self.name), progress)
+
+    def write(self, how: Callable[[Path, Any], object], path: Path, value: Any) -> None:
+        """Write a file that only describes this try: where that fails, the work goes on without it."""
+        try:
+            how(path, value)
+        except OSError as error:
+            if not self.is_mute:
+                log.warning("how this attempt goes is not written down: %s", explained(error))
+            self.is_mute = True
 
 
 @contextmanager
@@ -99,13 +109,13 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
         "started_at": attempt.started_at,
         "provenance": provenance(),
     }
-    create_json(paths.started(shard_id, name), started)
+    attempt.write(create_json, paths.started(shard_id, name), started)
     try:
         with about(shard=shard_id, attempt=str(name)):
             yield attempt
     except BaseException as error:
         attempt.outcome = failure_class(error)
-        attempt.note(message=redacted(_one_line(error)), traceback=redacted(traceback.format_exc()))
+        attempt.note(message=redacted(explained(error)), traceback=redacted(traceback.format_exc()))
         raise
     finally:
         ended = {
@@ -117,27 +127,9 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
             **(attempt.meter.figures() if attempt.meter else {}),
             **attempt.facts,
         }
-        write_json(paths.ended(shard_id, name), ended)
-        paths.progress(shard_id, name).unlink(missing_ok=True)
-
-
-def failure_class(error: BaseException) -> str:
-    """Return the failure class of an exception; `code` when nothing better is known.
-
-    The classes are preempted, timeout, oom, node, cancelled, data, code, upstream and unknown; those that an
-    exception cannot tell are set by the worker, or later from the scheduler's accounting.
-    """
-    if isinstance(error, DataError | ModelUnavailable):
-        return "data"
-    if isinstance(error, UpstreamMissing):
-        return "upstream"
-    if isinstance(error, KeyboardInterrupt):
-        return "cancelled"
-    if isinstance(error, MemoryError) or _says_out_of_memory(error):
-        return "oom"
-    if isinstance(error, OSError):
-        return "node"
-    return "code"
+        attempt.write(write_json, paths.ended(shard_id, name), ended)
+        with suppress(OSError):
+            paths.progress(shard_id, name).unlink(missing_ok=True)
 
 
 def peak_memory_bytes() -> int:
@@ -197,16 +189,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None if result.returncode == 0 else None
-
-
-def _says_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return (
-        type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:500]

@@ -14,13 +14,11 @@ last, the comparison with the first version.
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
-from aceslm.ace.evolution import GENERATOR, ROLES, Answer, Evolution, StepOutcome, Stopped
+from aceslm.ace.evolution import GENERATOR, Answer, Evolution, StepOutcome, Stopped
 from aceslm.ace.gate import GateLedger
 from aceslm.ace.generator import generator_prompts
 from aceslm.ace.playbook.bullets import Playbook
@@ -30,7 +28,7 @@ from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.engine import Engine
 from aceslm.core.errors import CorruptRun
-from aceslm.core.files import locked
+from aceslm.core.files import STALE_LOCK_S, locked, seen_alive
 from aceslm.core.parquet import read_results
 from aceslm.core.paths import RunPaths
 from aceslm.core.record import Record
@@ -54,22 +52,33 @@ from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
 
+_SILENCE_S = 120.0  # beyond the time after which a lock is stale
+
 EngineForRole = Callable[[str], Engine]
 
 
 @contextmanager
-def alone(paths: RunPaths, cell: Cell, shard: Shard) -> Iterator[None]:
+def alone(
+    paths: RunPaths, cell: Cell, shard: Shard, stop: Callable[[], bool] = lambda: False
+) -> Iterator[None]:
     """Keep a second task off the same evolution; cells that do not evolve need no such care.
 
+    Where the lock is held, this waits until its holder is known to live (then there is nothing to do here) or
+    to be dead (then this one goes on in its place).
+
     Raises:
-        Locked: another task evolves this playbook.
+        Locked: another task evolves this playbook, or `stop` came first.
     """
     if not cell.evolves:
         yield
         return
     folder = journal_of(paths, cell, shard).folder
     folder.mkdir(parents=True, exist_ok=True)
-    with locked(folder / ".lock", f"the evolution of {cell.cell_id}"):
+    lock = folder / ".lock"
+    lives = seen_alive(lock)
+    patience_s = STALE_LOCK_S + _SILENCE_S
+    purpose = f"the evolution of {cell.cell_id}"
+    with locked(lock, purpose, patience_s, give_up=lambda: stop() or lives()):
         yield
 
 
@@ -165,28 +174,6 @@ def evolved_prompts(work: Work, engine: Engine) -> Iterator[tuple[str, str]]:
         for prompt, _ in generator_prompts(work.cell, ace, journal.playbook(number), step.work):
             text = engine.render(prompt)
             yield digest(text), text
-
-
-def overhead(work: Work) -> dict[str, Any]:
-    """Return what evolving cost so far: seconds, calls and unreadable replies of each role.
-
-    `relative_cost` is the time of one adapted sample relative to its answer alone.
-    """
-    journal = _journal(work)
-    state = journal.state()
-    role_s = dict(state.role_s) if state else {}
-    calls, failures = Counter[str](), Counter[str]()
-    for call in journal.calls():
-        calls[call.role] += 1
-        failures[call.role] += call.parsed is False
-    answering_s = role_s.get(GENERATOR, 0.0)
-    return {
-        "role_s": role_s,
-        "role_calls": {role: calls[role] for role in ROLES},
-        "parse_failures": {role: failures[role] for role in ROLES if role != GENERATOR},
-        "validation": {name: asdict(ledger) for name, ledger in state.ledger.items()} if state else {},
-        "relative_cost": sum(role_s.values()) / answering_s if answering_s else None,
-    }
 
 
 def _answering_j(joules: float | None, played: StepOutcome) -> float | None:

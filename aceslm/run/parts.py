@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import CorruptRun, RunError
-from aceslm.core.files import create_json, is_temporary, read_json
+from aceslm.core.files import create_json, is_temporary
 from aceslm.core.parquet import (
     SCHEMA_VERSION,
     read_results,
@@ -33,6 +33,7 @@ from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.record import Record
 from aceslm.core.values import Cell, Shard
 from aceslm.run.energy import share_out
+from aceslm.run.published import read_done
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +101,9 @@ def publish_shard(
     shard: Shard,
     unit_ids: Sequence[str],
     prompts: Iterable[tuple[str, str]],
-    timings: Mapping[str, Any],
+    facts: Mapping[str, Any],
 ) -> None:
-    """Write the shard file in unit order, then `done.json`; the first finisher wins.
+    """Write the shard file in unit order, then `done.json` with `facts` in it; the first finisher wins.
 
     Raises:
         RunError: the parts do not hold every unit.
@@ -140,9 +141,9 @@ def publish_shard(
         "duplicates": table.num_rows - len(chosen),
         "conflicts": count_conflicts(table),
         "finished_at": time.time(),
-        "timings": dict(timings),
+        **facts,
     }
-    if not create_json(done, value) and read_json(done)["file"] != target.name:
+    if not create_json(done, value) and read_done(done)["file"] != target.name:
         target.unlink(missing_ok=True)
     discard_parts(paths, shard.shard_id)
 
@@ -172,22 +173,6 @@ def verified_shard(paths: RunPaths, shard_id: str) -> pa.Table | None:
     if table.num_rows != done["rows"]:
         raise CorruptRun(f"shard {shard_id}: {table.num_rows} rows, not {done['rows']}")
     return table
-
-
-def read_done(path: Path) -> dict[str, Any]:
-    """Read a `done.json`.
-
-    Raises:
-        CorruptRun: it is not one.
-    """
-    try:
-        value = read_json(path)
-    except RunError as error:
-        raise CorruptRun(str(error)) from None
-    needed = {"file", "rows", "bytes", "sha256", "schema_version"}
-    if not isinstance(value, dict) or not needed <= value.keys() or Path(value["file"]).name != value["file"]:
-        raise CorruptRun(f"{path}: is not a done file")
-    return value
 
 
 def withdraw_shard(paths: RunPaths, shard_id: str) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.digests import digest
 from aceslm.core.engine import Engine
-from aceslm.core.errors import EngineError
+from aceslm.core.errors import EngineError, Locked
 from aceslm.core.listener import NO_TRACKING, NoTracking
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Completion, Prompt
@@ -26,7 +27,7 @@ from aceslm.core.values import Cell, Plan, Sample, Shard
 from aceslm.data import read_snapshot
 from aceslm.plan.ranges import unit_at
 from aceslm.run.answer import Asked, asked_prompts, bullets_used, carry, find_sources
-from aceslm.run.attempts import Attempt, attempt_on, peak_memory_bytes
+from aceslm.run.attempts import Attempt, attempt_on
 from aceslm.run.energy import EnergyMeter
 from aceslm.run.evolution_steps import require_upstream
 from aceslm.run.evolve import (
@@ -34,11 +35,12 @@ from aceslm.run.evolve import (
     answer_by_rounds,
     discard_uncommitted,
     evolved_prompts,
-    overhead,
 )
+from aceslm.run.failures import failure_class
 from aceslm.run.metering import meter_of
 from aceslm.run.parts import PartWriter, finished_units, publish_shard
 from aceslm.run.rows import record_of
+from aceslm.run.shard_facts import done_facts, engine_facts, spent
 from aceslm.run.work import Work
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class Outcome(Enum):
     ALREADY_DONE = "already done"
     PARTLY_DONE = "this rank's units are done"
     STOPPED = "stopped"
+    HELD = "another worker evolves this playbook: left to it"
 
 
 @dataclass(slots=True)
@@ -107,44 +110,67 @@ def run_shard(
     if stop():
         return Outcome.STOPPED
     cell = plan.cell(shard.cell_id)
-    evolves = cell.evolves
-    if evolves and name.rank:  # rounds follow one another: there is nothing to share out
+    if cell.evolves and name.rank:  # rounds follow one another: there is nothing to share out
         return Outcome.PARTLY_DONE
-    attempted = attempt_on(paths, shard.shard_id, name)
-    with attempted as attempt, alone(paths, cell, shard), tracking.shard(cell, shard, name) as story:
+    with attempt_on(paths, shard.shard_id, name) as attempt, ExitStack() as held:
+        try:
+            held.enter_context(alone(paths, cell, shard, stop))
+        except Locked as error:
+            attempt.outcome = stop.reason or failure_class(error)
+            attempt.note(message=str(error))
+            return Outcome.STOPPED if stop() else Outcome.HELD
+        story = held.enter_context(tracking.shard(cell, shard, name))
         work = replace(_work(paths, plan, shard, name), story=story)
-        if evolves:
-            require_upstream(work)
-            discard_uncommitted(work)
-            num_ranks = 1
-        finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
-        pending = [unit for unit in work.units[name.rank :: num_ranks] if unit.unit_id not in finished]
-        sources = find_sources(paths, plan, cell)  # before a model is loaded
-        engine = engine_for(work.cell)
-        playbook = carry(cell, sources, engine.count_tokens)
-        attempt.note(engine=_engine_facts(engine))
-        attempt.meter = meter_of(engine)
-        started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
-        if evolves:
-            complete = answer_by_rounds(work, _role_engines(cell, engine_for), attempt, stop)
-        else:
-            asked = asked_prompts(work, pending, playbook)
-            complete = _generate(work, asked, playbook, engine, attempt, policy or FlushPolicy(), stop)
-        timings = {
-            "generate_s": time.perf_counter() - started,
-            "rows_generated": len(pending),
-            "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
-            **_spent(work, engine, attempt.meter),
-        }
-        attempt.note(timings=timings)
-        story.note(timings)
-        if not complete and not paths.done(shard.shard_id).exists():
-            attempt.outcome = stop.reason or "unknown"
-            return Outcome.STOPPED
-        if num_ranks > 1 and not _all_answered(work):
-            return Outcome.PARTLY_DONE
-        prompts = evolved_prompts(work, engine) if evolves else _prompt_texts(engine, work, playbook)
-        publish_shard(paths, work.cell, shard, [unit.unit_id for unit in work.units], prompts, timings)
+        return _answered(work, plan, engine_for, attempt, policy or FlushPolicy(), stop, num_ranks, meter_of)
+
+
+def _answered(
+    work: Work,
+    plan: Plan,
+    engine_for: Callable[[Cell], Engine],
+    attempt: Attempt,
+    policy: FlushPolicy,
+    stop: StopFlag,
+    num_ranks: int,
+    meter_of: Callable[[Engine], EnergyMeter],
+) -> Outcome:
+    """Answer what is missing of a shard, and publish it where that was all."""
+    paths, cell, shard, rank = work.paths, work.cell, work.shard, work.attempt.rank
+    if paths.done(shard.shard_id).exists():  # by whom this one has waited for
+        return Outcome.ALREADY_DONE
+    if cell.evolves:
+        require_upstream(work)
+        discard_uncommitted(work)
+        num_ranks = 1
+    finished = finished_units(paths, shard.shard_id, {unit.unit_id for unit in work.units})
+    pending = [unit for unit in work.units[rank::num_ranks] if unit.unit_id not in finished]
+    sources = find_sources(paths, plan, cell)  # before a model is loaded
+    engine = engine_for(cell)
+    playbook = carry(cell, sources, engine.count_tokens)
+    attempt.note(engine=engine_facts(engine))
+    attempt.meter = meter_of(engine)
+    started, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
+    if cell.evolves:
+        complete = answer_by_rounds(work, _role_engines(cell, engine_for), attempt, stop)
+    else:
+        asked = asked_prompts(work, pending, playbook)
+        complete = _generate(work, asked, playbook, engine, attempt, policy, stop)
+    timings = {
+        "generate_s": time.perf_counter() - started,
+        "rows_generated": len(pending),
+        "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
+        **spent(work, engine, attempt.meter),
+    }
+    attempt.note(timings=timings)
+    work.story.note(timings)
+    if not complete and not paths.done(shard.shard_id).exists():
+        attempt.outcome = stop.reason or "unknown"
+        return Outcome.STOPPED
+    if num_ranks > 1 and not _all_answered(work):
+        return Outcome.PARTLY_DONE
+    prompts = evolved_prompts(work, engine) if cell.evolves else _prompt_texts(engine, work, playbook)
+    facts = {"timings": timings, **done_facts(cell, engine)}
+    publish_shard(paths, cell, shard, [unit.unit_id for unit in work.units], prompts, facts)
     return Outcome.DONE
 
 
@@ -289,34 +315,3 @@ def _prompt_texts(engine: Engine, work: Work, playbook: Playbook | None) -> Iter
     for one in asked_prompts(work, work.units, playbook):
         text = engine.render(one.prompt)
         yield digest(text), text
-
-
-def _spent(work: Work, engine: Engine, meter: EnergyMeter) -> dict[str, object]:
-    return {
-        **(overhead(work) if work.cell.evolves else {}),
-        "load_s": engine.info.load_s,
-        "token_budget_fraction": engine.counters.token_budget_fraction,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
-        **meter.figures(),
-    }
-
-
-def _accelerator_peak_bytes(engine: Engine) -> int | None:
-    if not engine.info.device.startswith("cuda"):
-        return None
-    from aceslm.engine.devices import accelerator_peak_bytes
-
-    return accelerator_peak_bytes()
-
-
-def _engine_facts(engine: Engine) -> dict[str, object]:
-    info = engine.info
-    return {
-        "engine": info.engine_effective,
-        "device": info.device,
-        "dtype": info.dtype,
-        "quantization": info.quantization,
-        "determinism": info.determinism,
-        "footprint_bytes": info.footprint_bytes,
-    }

@@ -16,6 +16,7 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan
 from aceslm.engine import load_engine
 from aceslm.plan.files import require_plans
+from aceslm.run.failures import explained
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
@@ -134,9 +135,10 @@ def _run_shards(paths: RunPaths, intent: Intent, names: Sequence[str], place: Pl
                 outcome = _run_one(paths, plans, shard_id, engines, place, tracking)
             except Exception as error:
                 log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
-                failures.append(f"{shard_id}: {error}")
+                failures.append(f"{shard_id}: {explained(error)}")
                 continue
-            log.info("shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
+            level = logging.WARNING if outcome is Outcome.HELD else logging.INFO
+            log.log(level, "shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
             if outcome is Outcome.STOPPED:
                 break
     finally:
