@@ -121,7 +121,7 @@ def intents(paths: RunPaths) -> list[Intent]:
         try:
             found.append(read_intent(paths, number))
         except (RunError, OSError) as error:
-            said(str(error))
+            said(f"{error}; left out")
     return found
 
 

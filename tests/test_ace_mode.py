@@ -16,7 +16,7 @@ from test_run import TIMINGS, planned
 
 from aceslm.ace.playbook import codec
 from aceslm.ace.round import rounds_of
-from aceslm.core.errors import ConfigError, CorruptRun
+from aceslm.core.errors import ConfigError
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.prompts import Completion, Prompt
 from aceslm.core.values import GenerationSettings, Sample
@@ -315,12 +315,3 @@ def test_two_workers_do_not_evolve_one_playbook(tmp_path: Path) -> None:
     (plan,) = load_plans(paths)
     with evolving.alone(paths, plan.cells[0], plan.shards[0]):
         assert run(paths, ScriptedEngine()) is Outcome.HELD
-
-
-def test_a_state_of_another_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
-    paths = evolved(tmp_path)
-    (state,) = paths.root.glob("playbooks/*/state.json")
-    state.write_text('{"round": 3, "playbook_digest": "x"}')
-    (cell,) = load_plans(paths)[0].cells
-    with pytest.raises(CorruptRun, match="not the state of an evolution of this version"):
-        evolving.final_playbook(paths, cell)

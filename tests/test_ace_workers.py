@@ -68,6 +68,16 @@ def test_what_workers_learnt_apart_stands_together_under_new_ids(tmp_path: Path)
     assert len(answered) == 8, "the calls of all workers belong to the evolution"
 
 
+def test_the_steps_and_calls_of_every_epoch_stay_on_record(tmp_path: Path) -> None:
+    paths, plan = planned(tmp_path, **SETTINGS)
+    play(paths, plan, Placed(lambda n, text: LESSONS[n % 5] in text))
+    top = journal(paths, plan)
+    assert [note.kind for note in top.steps()] == ["start", "merge", "gate", "merge", "gate", "final"]
+    assert [note.version for note in top.steps()][-1] == state(paths, plan).version
+    answered = [call.epoch for call in top.calls() if call.role == "generator"]
+    assert answered == [0] * 8 + [1] * 8
+
+
 def test_a_worker_begins_where_the_epoch_before_was_merged_and_waits_for_it(tmp_path: Path) -> None:
     paths, plan = planned(tmp_path, **SETTINGS)
     by_id = {shard.shard_id: shard for shard in plan.shards}

@@ -126,8 +126,8 @@ def last_attempt(attempts: Iterable[AttemptRecord]) -> AttemptRecord | None:
 
 @cache
 def said(fault: str) -> None:
-    """Log what is left out: once, however often it is read."""
-    log.warning("%s; left out", fault)
+    """Log what is amiss: once, however often it is read."""
+    log.warning("%s", fault)
 
 
 def _record(paths: RunPaths, folder: Path, name: str, files: dict[str, Path]) -> AttemptRecord:
@@ -139,7 +139,7 @@ def _record(paths: RunPaths, folder: Path, name: str, files: dict[str, Path]) ->
         lost = folder / f"{name}.started.json"
         faults.append(f"{lost.relative_to(paths.root)} is missing")
     for fault in faults:
-        said(f"{paths.root.name}/{fault}")
+        said(f"{paths.root.name}/{fault}; left out")
     times = {kind: _modified(path) for kind, path in files.items()}
     return AttemptRecord(
         name=name,

@@ -65,8 +65,10 @@ def planned_steps(work: Work) -> tuple[Step, ...]:
     if ace.gate and work.shard.worker is None and steps[-1].epoch == work.cell.epochs - 1:
         steps.append(Step(FINAL, steps[-1].epoch))
     lasts = {step.epoch: n for n, step in enumerate(steps) if step.kind != FINAL}
+    # the merges of all epochs stand in one journal: only the last one ends it
+    closing = work.shard.step != MERGE or work.shard.epoch == work.cell.epochs - 1
     return tuple(
-        replace(step, ends_epoch=lasts[step.epoch] == n, ends=n == len(steps) - 1)
+        replace(step, ends_epoch=lasts[step.epoch] == n, ends=closing and n == len(steps) - 1)
         for n, step in enumerate(steps)
     )
 

@@ -154,7 +154,8 @@ def _step(journal: Journal, epoch: int) -> StepNote:
     from aceslm.core.errors import CorruptRun
 
     if (state := journal.state()) is None:
-        raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: restore it")
+        root = journal.folder.parent.parent
+        raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: aceslm retry {root}")
     version = state.epochs[epoch - 1] if epoch else state.version
     return next(step for step in journal.steps() if step.version == version)
 
