@@ -19,7 +19,7 @@ from aceslm.config.cluster import ClusterProfile
 from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.values import Cell, Plan, Shard
 from aceslm.plan.shards import levels
-from launch.prepare.rates import Rate, model_key
+from launch.prepare.rates import Rate, RateOf
 from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")
@@ -54,22 +54,23 @@ def make_tasks(
     shards: Sequence[Shard],
     plans: Sequence[Plan],
     profile: ClusterProfile,
-    rates: Mapping[tuple[str, str], Rate],
+    rate_of: RateOf,
 ) -> list[TaskGroup]:
     """Group shards by stage and resources, and pack those that share a model into tasks; stages in order."""
     cells = {cell.cell_id: cell for cell in plans[0].cells}
     stages = levels(shards)
-    largest: dict[tuple[str, str], int] = {}
+    rates = {name: rate_of(cells[name]) for name in {shard.cell_id for shard in shards}}
+    largest: dict[Rate, int] = {}
     for shard in (shard for shard in shards if shard.step == "answer"):
-        key = model_key(cells[shard.cell_id])
-        largest[key] = max(largest.get(key, 0), shard.num_units)
+        if rate := rates[shard.cell_id]:
+            largest[rate] = max(largest.get(rate, 0), shard.num_units)
     groups: dict[tuple[Any, ...], dict[tuple[str, ...], list[str]]] = {}
     for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
         cell = cells[shard.cell_id]
         asked = task_resources(cell, plans, profile)
-        rate = rates.get(model_key(cell))
+        rate = rates[shard.cell_id]
         if rate and shard.step == "answer":  # rates say nothing about roles
-            samples = largest[model_key(cell)] * profile.shards_per_task
+            samples = largest[rate] * profile.shards_per_task
             asked["time_min"] = rate.time_min(samples, cap=asked["time_min"])
         place = (stages[shard.shard_id], *sorted(asked.items()))
         model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
@@ -97,6 +98,13 @@ def task_defaults(profile: ClusterProfile, planned: Mapping[str, int] | None = N
     """Return a task's resources: the defaults, replaced by what is planned, replaced by the profile's."""
     site = {key: getattr(profile, key) for key in _DEFAULT_RESOURCES if getattr(profile, key) is not None}
     return {**_DEFAULT_RESOURCES, **(planned or {}), **site}
+
+
+def site_of(profile: ClusterProfile) -> str:
+    """Return in words what a profile asks the scheduler for: a rate measured there is of no other place."""
+    ranks = f"{profile.ranks_per_task} ranks" if profile.ranks_per_task > 1 else None
+    partition = profile.partition or "default partition"
+    return ", ".join(filter(None, [partition, profile.constraint, profile.gres, ranks]))
 
 
 def make_arrays(
@@ -148,7 +156,7 @@ def parameters(
 ) -> dict[str, Any]:
     """Return submitit's parameters of one array (or job); everything is submitted held."""
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    environment = {**offline, **profile.environment}
+    environment = {**offline, "ACESLM_SITE": site_of(profile), **profile.environment}
     exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
     values: dict[str, Any] = {
         "job_name": name,

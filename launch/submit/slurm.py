@@ -32,7 +32,8 @@ from launch.ledger import (
 )
 from launch.node.log_files import log_to_stdout
 from launch.node.task import ShardTask
-from launch.prepare.rates import Rate, measured_rates
+from launch.prepare.rates import RateOf
+from launch.prepare.targets import rates_of_run
 from launch.slurm import client as slurm
 from launch.slurm.reconcile import queued_shards, record_lost_attempts
 from launch.submit.arrays import (
@@ -110,14 +111,14 @@ def layout(
     plans: Sequence[Plan],
     shards: Sequence[Shard],
     profile: ClusterProfile,
-    rates: Mapping[tuple[str, str], Rate],
+    rate_of: RateOf,
 ) -> Layout:
     """Decide tasks and arrays; what exceeds `max_submitted` waits for the next wave.
 
     A time limit is twice what measured rates say, where there are any, and never more than was asked for.
     """
     limit = profile.max_array_size or slurm.max_array_size()
-    groups = make_tasks(shards, plans, profile, rates)
+    groups = make_tasks(shards, plans, profile, rate_of)
     room = profile.max_submitted or sum(len(group.tasks) for group in groups)
     kept, waiting = [], 0
     for group in groups:
@@ -152,7 +153,9 @@ def submit_missing(
         record_lost_attempts(paths, [shard.shard_id for shard in wanted])
         if not launch.allow_mixed:
             refuse_mixture(paths, launch.options)
-        plan = layout(plans, wanted, launch.profile, measured_rates(paths.root.parent))
+        plan = layout(
+            plans, wanted, launch.profile, rates_of_run(paths, plans, launch.profile, launch.options)
+        )
         check_limits(plan.arrays, launch.profile)
         intent = write_intent(
             paths,

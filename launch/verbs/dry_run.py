@@ -28,8 +28,33 @@ def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: Work
     print_table(f"{prepared.paths.root} on {cluster} (dry run, nothing is written)", headers, rows, numeric=2)
     planned = sum(shard.num_units for earlier in prepared.earlier for shard in earlier.shards)
     say(f"{sum(shard.num_units for shard in shards):,} new samples; {planned:,} were planned before")
+    _say_sizes(prepared)
     if cluster == "slurm":
         _show_scripts(prepared, profile_name, options)
+
+
+def _say_sizes(prepared: Prepared) -> None:
+    """Say what the sizes of new shards rest on."""
+    from aceslm.plan.shards import DEFAULT_SHARD_SIZE
+    from launch.prepare.rates import basis
+    from launch.show.console import say
+
+    grid, shards = prepared.grid, prepared.plan.shards if prepared.plan else ()
+    named = {shard.cell_id for shard in shards if shard.step == "answer"}
+    cells = [cell for cell in prepared.plans[0].cells if cell.cell_id in named] if named else []
+    if not cells:
+        return
+    if grid.shard_size is not None:
+        say(f"shard sizes: requested (shard_size: {grid.shard_size})")
+        return
+    said = basis(cells, prepared.rate_of)
+    if all(prepared.rate_of(cell) for cell in cells):
+        say(f"shard sizes: {said}, for {grid.shard_minutes:g} minutes each")
+    else:
+        say(
+            f"shard sizes: {said}; where nothing comparable was measured {DEFAULT_SHARD_SIZE} samples each "
+            "(--pilot measures first)"
+        )
 
 
 def _mode(cell: Cell) -> str:
@@ -43,7 +68,8 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from aceslm.config.cluster import cluster_profile
     from aceslm.plan.shards import unfinished
     from launch.ledger import intents
-    from launch.prepare.rates import measured_rates, model_key
+    from launch.prepare.rates import basis
+    from launch.prepare.targets import rates_of_run
     from launch.show.console import say
     from launch.slurm import client as slurm
     from launch.submit.arrays import check_limits
@@ -52,11 +78,11 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     profile = cluster_profile(profile_name)
     launch = SlurmLaunch(profile_name, profile, options)
     shards = unfinished(prepared.paths, prepared.plans)
-    rates = measured_rates(prepared.paths.root.parent)
     if not shards:
         say("every shard is already done")
         return
-    plan = layout(prepared.plans, shards, profile, rates)
+    rate_of = rates_of_run(prepared.paths, prepared.plans, profile, options)
+    plan = layout(prepared.plans, shards, profile, rate_of)
     folder = submission_folder(prepared.paths, launch.logs, len(intents(prepared.paths)) + 1)
     texts = dry_run_texts(plan, launch, "aceslm-00000000", Path(folder))
     for number, text in enumerate(texts):
@@ -66,8 +92,9 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
         for index in range(array.count if array else 0):
             say(f"#   {index}: {' '.join(plan.tasks[array.first + index])}" if array else "")
     say("")
-    known = {model_key(cell) in rates for cell in prepared.cells}
-    _show_cost(plan, profile.ranks_per_task, "measured" if known == {True} else "requested")
+    named = {shard.cell_id for shard in shards}
+    cells = [cell for cell in prepared.plans[0].cells if cell.cell_id in named]
+    _show_cost(plan, profile.ranks_per_task, basis(cells, rate_of))
     if slurm.answers():
         try:
             check_limits(plan.arrays, profile)

@@ -23,9 +23,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aceslm.config.grid import GridConfig
     from launch.prepare.run import Prepared
-    from launch.prepare.tasks import LoadedTask
 
 
 def run(
@@ -70,9 +68,12 @@ def run(
 
     It is a one-cell run under results/, so it resumes like any other.
     """
+    from functools import partial
+
     from aceslm.results.merge import merge_run, require_complete
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
+    from launch.prepare.targets import here
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
@@ -92,17 +93,21 @@ def run(
         "ace": _playbook_settings(mode, playbook_path),
     }
     grid, task = one_task_grid("run", values, task_name, dataset_path, domain)
-    prepared = prepare(
-        grid, output_dir or default_results(), extra_task=task, trust_remote_code=trust_remote_code
+    options = WorkerOptions(grid.engine, device, batch_size)
+    results, where = output_dir or default_results(), here(options)
+    planned = partial(
+        prepare, grid, results, extra_task=task, trust_remote_code=trust_remote_code, where=where
     )
-    if fresh:
-        prepared = _afresh(prepared, grid, output_dir or default_results(), task, trust_remote_code)
+    prepared = planned()
+    if fresh and prepared.paths.root.exists():
+        _set_aside(prepared.paths.root)
+        prepared = planned()
     write_run(prepared)
     paths = prepared.paths
-    launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
+    launch = Launch("debug", options=options, allow_mixed=allow_mixed)
     with live_table() as show:
-        submitted = launch_missing(paths, launch, on_tick=show)
-    if not submitted:
+        any_left = launch_missing(paths, launch, on_tick=show)
+    if not any_left:
         note(f"already complete ({paths.root}): --fresh to redo")
     coverage = merge_run(paths)
     tell_wandb(paths)
@@ -146,18 +151,11 @@ def _write_back(prepared: Prepared, path: Path) -> None:
         codec.save(path, playbook)
 
 
-def _afresh(
-    prepared: Prepared, grid: GridConfig, results: Path, task: LoadedTask | None, trust_remote_code: bool
-) -> Prepared:
-    """Set the earlier run directory aside (its rows are kept) and plan again."""
+def _set_aside(root: Path) -> None:
+    """Keep an earlier run directory, with all its rows, under another name."""
     import time
 
-    from launch.prepare.run import prepare
-
-    root = prepared.paths.root
-    if root.exists():
-        root.rename(root.with_name(f"{root.name}.{time.strftime('%Y%m%d-%H%M%S')}.old"))
-    return prepare(grid, results, extra_task=task, trust_remote_code=trust_remote_code)
+    root.rename(root.with_name(f"{root.name}.{time.strftime('%Y%m%d-%H%M%S')}.old"))
 
 
 def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:

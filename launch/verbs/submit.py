@@ -67,7 +67,8 @@ def submit(
     pilot: Annotated[
         bool,
         typer.Option(
-            "--pilot", help="Measure first: one small shard a model; then plan the rest by its rate."
+            "--pilot",
+            help="Measure first: a small shard for each model and task; then plan by its rate.",
         ),
     ] = False,
     plan_only: Annotated[
@@ -85,8 +86,11 @@ def submit(
     The same command again resumes: finished samples are never computed twice, and what is queued or running
     is not submitted again.
     """
+    from functools import partial
+
     from launch.ledger import WorkerOptions, refuse_dirty
     from launch.prepare.run import default_results, prepare
+    from launch.prepare.targets import where_of
     from launch.show.console import say
 
     if require_clean:
@@ -94,21 +98,26 @@ def submit(
     path = grid or config or DEFAULT_GRID
     grid_config = _grid(path, set_ or [], limit, model_id, task_name, mode, engine, batch_size)
     chosen = choose_cluster(cluster)
-    prepared = prepare(grid_config, output_dir or default_results(), trust_remote_code=trust_remote_code)
     options = WorkerOptions(grid_config.engine, device, grid_config.batch_size)
+    planned = partial(
+        prepare,
+        grid_config,
+        output_dir or default_results(),
+        trust_remote_code=trust_remote_code,
+        where=where_of(chosen, profile, options, workers),
+    )
+    prepared = planned()
     if dry_run:
         from launch.verbs.dry_run import show_plan
 
         show_plan(prepared, chosen, profile, options)
         return
     if pilot:
-        first = prepare(
-            grid_config, output_dir or default_results(), trust_remote_code=trust_remote_code, pilot=True
-        )
+        first = planned(pilot=True)
         if first.plan is not None:
             _write(first, chosen)
             _pilot(first.paths, chosen, profile, options, allow_mixed, workers)
-        prepared = prepare(grid_config, output_dir or default_results(), trust_remote_code=trust_remote_code)
+        prepared = planned()
     _write(prepared, chosen)
     if plan_only:
         say(f"{prepared.paths.root}: {sum(len(plan.shards) for plan in prepared.plans)} shards")
@@ -217,7 +226,7 @@ def _pilot(
     """Run the pilot's shards to the end; its rows count like any others."""
     from launch.show.console import note
 
-    note("pilot: measuring one small shard for each model")
+    note("pilot: measuring one small shard for each model and task")
     if chosen == "slurm":
         from launch.verbs.slurm import run_to_the_end
 
