@@ -19,7 +19,8 @@ from aceslm.core.errors import LaunchError, MixedRun, RunError
 from aceslm.core.files import create_json, process_alive, read_json
 from aceslm.core.paths import RunPaths
 from aceslm.run.attempt_files import said
-from aceslm.run.attempts import code_digest, installed_packages, provenance
+from aceslm.run.attempts import installed_packages, provenance
+from aceslm.run.source import code_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class WorkerOptions:
 class Intent:
     """One submission before it happens: index -> shards. `token` (= job name) finds its jobs again.
 
-    `profile` and `max_requeues` are for Slurm submissions.
+    `profile` and `max_requeues` are for Slurm submissions. `allow_mixed`: rows of another dtype may be added.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Intent:
     max_requeues: int = 0
     time_min: int | None = None
     signal_delay_s: int = 90
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ def write_intent(
     cluster: str,
     tasks: Sequence[Sequence[str]],
     options: WorkerOptions,
-    **slurm: Any,
+    **more: Any,
 ) -> Intent:
     """Take the next submission number and write what is about to be submitted."""
     intent = Intent(
@@ -85,7 +87,7 @@ def write_intent(
         host=socket.gethostname(),
         pid=os.getpid(),
         created_at=time.time(),
-        **slurm,
+        **more,
     )
     number = max(_numbers(paths), default=0) + 1
     while not create_json(paths.intent(number), {**asdict(intent), "number": number}):

@@ -24,8 +24,14 @@ from launch.prepare.retry import split_shards
 from launch.prepare.run import prepare, write_run
 from launch.slurm import client as slurm
 from launch.slurm import reconcile
-from launch.submit.arrays import TaskGroup, make_arrays, parameters, sbatch_text
-from launch.submit.slurm import Layout, layout
+from launch.submit.arrays import (
+    Layout,
+    TaskGroup,
+    layout,
+    make_arrays,
+    parameters,
+    sbatch_text,
+)
 
 SMALL = {"cpus": 2, "mem_gb": 3, "gpus": 1, "time_min": 30}
 

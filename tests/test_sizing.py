@@ -20,8 +20,7 @@ from launch.ledger import WorkerOptions
 from launch.prepare.rates import Rate, Rates, Target, measured_rates
 from launch.prepare.run import Prepared, prepare
 from launch.prepare.targets import here, on_slurm
-from launch.submit.arrays import site_of
-from launch.submit.slurm import layout
+from launch.submit.arrays import layout, site_of
 
 WORK = Workload("org/m", "none", "auto", "shared_prefix", "tatqa", None, "plain")
 A100 = Hardware("cuda", "NVIDIA A100-SXM4-80GB", 8, "gpu")

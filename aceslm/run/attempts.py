@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from aceslm import __version__
-from aceslm.core.digests import digest, file_sha256
+from aceslm.core.digests import digest
 from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
 from aceslm.core.machine import allocated_gpus, available_cores, cpu_name
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.energy import EnergyMeter
 from aceslm.run.failures import explained, failure_class
+from aceslm.run.source import code_digest
 
 log = logging.getLogger(__name__)
 
@@ -166,12 +167,6 @@ def installed_packages() -> list[str]:
         for distribution in importlib.metadata.distributions()
     }
     return sorted(found, key=str.lower)
-
-
-def code_digest() -> str:
-    """Return a digest over the library's own source files: it moves exactly when the code does."""
-    root = Path(__file__).resolve().parents[1]
-    return digest([[str(path.relative_to(root)), file_sha256(path)] for path in sorted(root.rglob("*.py"))])
 
 
 def _dirty_digest() -> str | None:

@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from aceslm.core.engine import Engine
@@ -22,6 +21,7 @@ from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
 from launch.node.log_files import log_to_stdout
 from launch.node.place import Place, local_place, slurm_place
+from launch.prepare.dtypes import refuse_other_dtype
 from launch.slurm.reconcile import memory_fraction, record_lost_attempts
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def _run_shards(paths: RunPaths, intent: Intent, names: Sequence[str], place: Pl
     try:
         for shard_id in names:
             try:
-                outcome = _run_one(paths, plans, shard_id, engines, place, tracking)
+                outcome = _run_one(paths, plans, shard_id, intent, engines, place, tracking)
             except Exception as error:
                 log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
                 failures.append(f"{shard_id}: {explained(error)}")
@@ -154,18 +154,27 @@ def _run_one(
     paths: RunPaths,
     plans: Sequence[Plan],
     shard_id: str,
+    intent: Intent,
     engines: EngineCache,
     place: Place,
     tracking: NoTracking,
 ) -> Outcome:
     plan, shard = next((plan, shard) for plan in plans for shard in plan.shards if shard.shard_id == shard_id)
     fraction = memory_fraction(paths, shard_id)
-    engines.retain(plan.cell(shard.cell_id), fraction)
+    own = plan.cell(shard.cell_id)
+    engines.retain(own, fraction)
+
+    def engine_for(cell: Cell) -> Engine:
+        engine = engines.engine_for(cell, fraction)
+        if cell == own and not intent.allow_mixed:
+            refuse_other_dtype(paths, plans, cell, engine.info.dtype)
+        return engine
+
     return run_shard(
         paths,
         plan,
         shard,
-        partial(engines.engine_for, fraction=fraction),
+        engine_for,
         place.name,
         policy=place.policy,
         stop=place.stop,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -144,6 +144,39 @@ def _shares(counts: Sequence[int], budget: int | None) -> tuple[list[int], list[
         if shares[hungriest] < counts[hungriest]:
             shares[hungriest] += 1
     return shares, none
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Tasks and arrays of one submission, before any name or folder is chosen."""
+
+    tasks: tuple[tuple[str, ...], ...]
+    arrays: tuple[ArrayPlan, ...]
+    num_waiting: int
+
+
+def layout(
+    plans: Sequence[Plan],
+    shards: Sequence[Shard],
+    profile: ClusterProfile,
+    rate_of: RateOf,
+) -> Layout:
+    """Decide tasks and arrays; what exceeds `max_submitted` waits for the next wave.
+
+    A time limit is twice what measured rates say, where there are any, and never more than was asked for.
+    """
+    limit = profile.max_array_size or slurm.max_array_size()
+    groups = make_tasks(shards, plans, profile, rate_of)
+    room = profile.max_submitted or sum(len(group.tasks) for group in groups)
+    kept, waiting = [], 0
+    for group in groups:
+        kept.append(replace(group, tasks=group.tasks[:room]))
+        waiting += len(group.tasks) - len(kept[-1].tasks)
+        room -= len(kept[-1].tasks)
+    kept = [group for group in kept if group.tasks]
+    flat = tuple(task for group in kept for task in group.tasks)
+    needs = {shard.shard_id: shard.needs for shard in shards}
+    return Layout(flat, tuple(make_arrays(kept, profile, limit, needs)), waiting)
 
 
 def parameters(

@@ -24,6 +24,7 @@ from aceslm.results.status import RunStatus, is_done, run_status
 from aceslm.run.shard import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.node.log_files import log_to_file
+from launch.prepare.dtypes import refuse_dtypes_here
 from launch.submit.local import LocalPool, num_gpus, pack, task_needs
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ def launch_missing(
     """Run every planned shard that is not done (or the given ones); return how many were submitted.
 
     Raises:
-        MixedRun: code or engine changed since the run began.
+        MixedRun: code, engine or dtype changed since the run began.
         LaunchError: another local launcher is at work on this run.
     """
     plans = load_plans(paths)
@@ -60,6 +61,7 @@ def launch_missing(
         return 0
     if not launch.allow_mixed:
         refuse_mixture(paths, launch.options)
+        refuse_dtypes_here(paths, plans, wanted, launch.options)
     if other := running_launcher(paths):
         raise LaunchError(
             f"{paths.root} is being worked on by pid {other.pid} (submission {other.number}): "
@@ -67,7 +69,7 @@ def launch_missing(
         )
     workers = launch.workers or max(1, num_gpus())
     tasks = pack(wanted, _model_key(plans), workers if launch.cluster == "local" else 1)
-    intent = write_intent(paths, launch.cluster, tasks, launch.options)
+    intent = write_intent(paths, launch.cluster, tasks, launch.options, allow_mixed=launch.allow_mixed)
 
     def tick() -> None:
         if on_tick is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from aceslm.config.cluster import ClusterProfile, cluster_profile
 from aceslm.core.errors import AceslmError, LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Plan, Shard
+from aceslm.core.values import Shard
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import unfinished
 from aceslm.results.status import is_done
@@ -32,16 +32,15 @@ from launch.ledger import (
 )
 from launch.node.log_files import log_to_stdout
 from launch.node.task import ShardTask
-from launch.prepare.rates import RateOf
 from launch.prepare.targets import rates_of_run
 from launch.slurm import client as slurm
 from launch.slurm.reconcile import queued_shards, record_lost_attempts
 from launch.submit.arrays import (
     ArrayPlan,
+    Layout,
     check_limits,
     executor,
-    make_arrays,
-    make_tasks,
+    layout,
     parameters,
     sbatch_text,
 )
@@ -77,13 +76,17 @@ class AggregateTask:
 
 @dataclass(frozen=True, slots=True)
 class SlurmLaunch:
-    """How a run goes to Slurm; never part of a result's identity."""
+    """How a run goes to Slurm; never part of a result's identity.
+
+    `is_next_wave`: an aggregation sends what an earlier submission held back, by the code it runs itself.
+    """
 
     profile_name: str
     profile: ClusterProfile
     options: WorkerOptions
     allow_mixed: bool = False
     logs: Path = Path("logs")
+    is_next_wave: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,39 +99,6 @@ class Submission:
     num_tasks: int
     num_shards: int
     num_waiting: int
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Tasks and arrays of one submission, before any name or folder is chosen."""
-
-    tasks: tuple[tuple[str, ...], ...]
-    arrays: tuple[ArrayPlan, ...]
-    num_waiting: int
-
-
-def layout(
-    plans: Sequence[Plan],
-    shards: Sequence[Shard],
-    profile: ClusterProfile,
-    rate_of: RateOf,
-) -> Layout:
-    """Decide tasks and arrays; what exceeds `max_submitted` waits for the next wave.
-
-    A time limit is twice what measured rates say, where there are any, and never more than was asked for.
-    """
-    limit = profile.max_array_size or slurm.max_array_size()
-    groups = make_tasks(shards, plans, profile, rate_of)
-    room = profile.max_submitted or sum(len(group.tasks) for group in groups)
-    kept, waiting = [], 0
-    for group in groups:
-        kept.append(replace(group, tasks=group.tasks[:room]))
-        waiting += len(group.tasks) - len(kept[-1].tasks)
-        room -= len(kept[-1].tasks)
-    kept = [group for group in kept if group.tasks]
-    flat = tuple(task for group in kept for task in group.tasks)
-    needs = {shard.shard_id: shard.needs for shard in shards}
-    return Layout(flat, tuple(make_arrays(kept, profile, limit, needs)), waiting)
 
 
 def submit_missing(
@@ -151,7 +121,7 @@ def submit_missing(
         if not wanted:
             return None
         record_lost_attempts(paths, [shard.shard_id for shard in wanted])
-        if not launch.allow_mixed:
+        if not (launch.allow_mixed or launch.is_next_wave):
             refuse_mixture(paths, launch.options)
         plan = layout(
             plans, wanted, launch.profile, rates_of_run(paths, plans, launch.profile, launch.options)
@@ -166,6 +136,7 @@ def submit_missing(
             max_requeues=launch.profile.max_requeues,
             time_min=min(array.resources["time_min"] for array in plan.arrays),
             signal_delay_s=launch.profile.signal_delay_s,
+            allow_mixed=launch.allow_mixed,
         )
         return _transaction(paths, launch, intent, plan, _jobs_elsewhere(plan, wanted, queued))
 
@@ -214,7 +185,8 @@ def next_wave(paths: RunPaths, intent: Intent) -> bool:
     waiting = [shard for shard in unfinished(paths, load_plans(paths)) if shard.shard_id not in known]
     if not waiting or intent.profile is None:
         return False
-    launch = SlurmLaunch(intent.profile, cluster_profile(intent.profile), intent.options, allow_mixed=True)
+    profile = cluster_profile(intent.profile)
+    launch = SlurmLaunch(intent.profile, profile, intent.options, intent.allow_mixed, is_next_wave=True)
     return submit_missing(paths, launch, waiting) is not None
 
 

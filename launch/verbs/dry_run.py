@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from aceslm.core.values import Cell
     from launch.ledger import WorkerOptions
     from launch.prepare.run import Prepared
-    from launch.submit.slurm import Layout
+    from launch.submit.arrays import Layout
 
 
 def show_plan(prepared: Prepared, cluster: str, profile_name: str, options: WorkerOptions) -> None:
@@ -72,8 +72,8 @@ def _show_scripts(prepared: Prepared, profile_name: str, options: WorkerOptions)
     from launch.prepare.targets import rates_of_run
     from launch.show.console import say
     from launch.slurm import client as slurm
-    from launch.submit.arrays import check_limits
-    from launch.submit.slurm import SlurmLaunch, dry_run_texts, layout, submission_folder
+    from launch.submit.arrays import check_limits, layout
+    from launch.submit.slurm import SlurmLaunch, dry_run_texts, submission_folder
 
     profile = cluster_profile(profile_name)
     launch = SlurmLaunch(profile_name, profile, options)

@@ -31,7 +31,8 @@ SetOption = Annotated[
     typer.Option("--set", help="Override a grid key, e.g. --set generation.max_new_tokens=16."),
 ]
 MixedOption = Annotated[
-    bool, typer.Option("--allow-mixed", help="Go on although code or engine changed since the run began.")
+    bool,
+    typer.Option("--allow-mixed", help="Go on although code, engine or dtype changed since then."),
 ]
 ClusterOption = Annotated[
     str, typer.Option("--cluster", help="auto, slurm, local or debug (in this process).")
