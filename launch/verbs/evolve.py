@@ -27,6 +27,7 @@ from launch.verbs.options import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.config.grid import GridConfig
     from aceslm.core.values import Cell
     from aceslm.run.evolution_journal import Journal, StepNote
     from launch.prepare.run import Prepared
@@ -74,10 +75,13 @@ def evolve(
     with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
     scored split. It is a run under results/, so it resumes like any other.
     """
+    from functools import partial
+
     from aceslm.config.grid import apply_override
     from aceslm.results.merge import merge_run, require_complete
     from launch.ledger import WorkerOptions
     from launch.prepare.run import default_results, prepare, write_run
+    from launch.prepare.targets import here
     from launch.show.console import note, say
     from launch.show.live import live_table
     from launch.submit.pool_or_here import Launch, launch_missing
@@ -96,13 +100,16 @@ def evolve(
     for override in set_ or []:
         apply_override(values, override)
     grid, task = one_task_grid("evolve", values, task_name, dataset_path, domain)
-    prepared = prepare(grid, default_results(), extra_task=task)
-    if prepared.tasks[0].tables.adapt is not None:
-        grid = grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")})
-        prepared = prepare(grid, default_results(), extra_task=task)
+    _require_one_evolution(grid)
+    options = WorkerOptions(grid.engine, device, grid.batch_size)
+    planned = partial(prepare, results=default_results(), extra_task=task, where=here(options))
+    prepared = planned(grid)
+    if prepared.tasks[0].tables.adapt is not None and "ace_frozen" not in grid.modes:
+        prepared = planned(grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")}))
+    _evolving_cell(prepared)
     write_run(prepared)
     paths = prepared.paths
-    launch = Launch("debug", options=WorkerOptions(grid.engine, device, batch_size), allow_mixed=allow_mixed)
+    launch = Launch("debug", options=options, allow_mixed=allow_mixed)
     with live_table() as show:
         if not launch_missing(paths, launch, on_tick=show):
             note(f"already complete: {paths.root}")
@@ -117,13 +124,46 @@ def evolve(
         say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
 
 
+def _require_one_evolution(grid: GridConfig) -> None:
+    """Refuse, before anything runs, settings that would evolve no playbook or several.
+
+    Raises:
+        UsageError: names the key, and where several are compared.
+    """
+    from aceslm.core.errors import UsageError
+
+    instead = {"models": "--model-id", "quantization": "--quantization", "seeds": "--seed"}
+    for key in (*instead, "variants"):
+        if (count := len(getattr(grid, key))) > 1:
+            one = f"give one with {instead[key]}" if key in instead else "give one"
+            raise UsageError(
+                f"--set {key}=...: evolve shows how one playbook evolves, and these would be {count}: {one}, "
+                f"or compare them with `{key}:` in a grid file and `aceslm submit`"
+            )
+    if "ace" not in grid.modes:
+        raise UsageError(
+            f"--set modes=[{', '.join(grid.modes)}]: evolve shows how a playbook evolves: put 'ace' among "
+            "them, or run the others with `aceslm run --mode` or `aceslm submit`"
+        )
+
+
+def _evolving_cell(prepared: Prepared) -> Cell:
+    """Return the one cell whose playbook evolves while it is scored."""
+    from aceslm.core.errors import UsageError
+
+    found = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]
+    if len(found) != 1:
+        raise UsageError(f"evolve shows how one playbook evolves, and these settings make {len(found)}")
+    return found[0]
+
+
 def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     """Write a file an epoch, and the playbook's versions beside them; return the lines of the table."""
     from aceslm.core.parquet import read_results
     from aceslm.run.evolution_journal import Journal
 
     frame = read_results(prepared.paths.results).to_pandas()
-    (ace,) = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]
+    ace = _evolving_cell(prepared)
     journal = Journal(prepared.paths.playbooks(ace.cell_id))
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
