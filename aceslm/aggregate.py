@@ -25,8 +25,8 @@ from aceslm.plan.files import read_run
 from aceslm.report import try_report
 from aceslm.results.coverage import Coverage, explain, require_complete
 from aceslm.results.merge import MergedShards, merge_shards
+from aceslm.run.done import read_done
 from aceslm.run.parts import discard_parts
-from aceslm.run.published import read_done
 from aceslm.tracking.aggregate import Told, track_run
 
 _LOCK_WAIT_S = 120.0

@@ -18,6 +18,7 @@ import typer
 
 from aceslm.core.errors import AceslmError
 from aceslm.core.logs import CONSOLE_FORMAT, ConsoleLines
+from aceslm.run.failures import explained
 from launch.verbs import (
     bench,
     data,
@@ -83,6 +84,10 @@ def _verb(
         except BrokenPipeError:
             # The reader (`| head`) has gone: what is left in the buffer must not raise at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except OSError as error:
+            told = explained(error)
+            known = told != str(error)
+            _fail(told if known else f"unexpected {type(error).__name__}: {error}", 1, debug)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
             _fail(f"unexpected {message}; run again with --debug for the traceback", 1, debug)

@@ -14,6 +14,7 @@ from pathlib import Path
 from aceslm.config.folders import cache_dir
 from aceslm.config.registry import model_registry
 from aceslm.core.errors import LaunchError
+from aceslm.core.machine import available_cores, free_memory_bytes, machine_cores
 from aceslm.models.default_model import embedded_folder
 from launch.slurm import client as slurm
 
@@ -33,7 +34,7 @@ class Check:
 def examine() -> list[Check]:
     """Run every check; a check that breaks is a failed check."""
     checks: list[Check] = []
-    for look in (_python, _torch, _cores, _bitsandbytes, _slurm, _wandb, _caches, _embedded, _folders):
+    for look in _CHECKS:
         try:
             checks += list(look())
         except Exception as error:
@@ -104,9 +105,11 @@ def _torch() -> Iterator[Check]:
 
 
 def _cores() -> Iterator[Check]:
-    from aceslm.engine.devices import available_cores
+    yield Check("cores", "ok", f"{available_cores()} usable of {machine_cores()}")
 
-    yield Check("cores", "ok", f"{available_cores()} usable of {os.cpu_count()}")
+
+def _memory() -> Iterator[Check]:
+    yield Check("memory", "ok", f"{free_memory_bytes() / 2**30:,.1f} GiB free for this process")
 
 
 def _bitsandbytes() -> Iterator[Check]:
@@ -180,3 +183,17 @@ def _writable(name: str, folder: Path, fix: str) -> Check:
         existing = existing.parent
     good = os.access(existing, os.W_OK) and existing.is_dir()
     return Check(name, "ok" if good else "fail", str(folder), "" if good else fix)
+
+
+_CHECKS = (
+    _python,
+    _torch,
+    _cores,
+    _bitsandbytes,
+    _memory,
+    _slurm,
+    _wandb,
+    _caches,
+    _embedded,
+    _folders,
+)

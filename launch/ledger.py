@@ -16,9 +16,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from aceslm.core.errors import LaunchError, MixedRun, RunError
-from aceslm.core.files import create_json, read_json
+from aceslm.core.files import create_json, process_alive, read_json
 from aceslm.core.paths import RunPaths
-from aceslm.run.attempts import code_digest, installed_packages, provenance
+from aceslm.run.attempt_files import said
+from aceslm.run.attempts import installed_packages, provenance
+from aceslm.run.source import code_digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class WorkerOptions:
 class Intent:
     """One submission before it happens: index -> shards. `token` (= job name) finds its jobs again.
 
-    `profile` and `max_requeues` are for Slurm submissions.
+    `profile` and `max_requeues` are for Slurm submissions. `allow_mixed`: rows of another dtype may be added.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Intent:
     max_requeues: int = 0
     time_min: int | None = None
     signal_delay_s: int = 90
+    allow_mixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ def write_intent(
     cluster: str,
     tasks: Sequence[Sequence[str]],
     options: WorkerOptions,
-    **slurm: Any,
+    **more: Any,
 ) -> Intent:
     """Take the next submission number and write what is about to be submitted."""
     intent = Intent(
@@ -84,9 +87,9 @@ def write_intent(
         host=socket.gethostname(),
         pid=os.getpid(),
         created_at=time.time(),
-        **slurm,
+        **more,
     )
-    number = len(intents(paths)) + 1
+    number = max(_numbers(paths), default=0) + 1
     while not create_json(paths.intent(number), {**asdict(intent), "number": number}):
         number += 1
     return read_intent(paths, number)
@@ -100,20 +103,33 @@ def read_intent(paths: RunPaths, number: int) -> Intent:
     """
     path = paths.intent(number)
     try:
-        value = read_json(path)
+        value = dict(read_json(path, f"aceslm retry {paths.root} submits what is missing"))
         value["tasks"] = tuple(tuple(task) for task in value["tasks"])
         value["options"] = WorkerOptions(**value["options"])
         return Intent(**value)
     except FileNotFoundError:
         raise RunError(f"{path} is missing: this run has no submission {number}") from None
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path}: not an intent of this version ({error})") from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: not an intent of this version ({error}): aceslm retry {paths.root} submits what is "
+            "missing"
+        ) from None
 
 
 def intents(paths: RunPaths) -> list[Intent]:
-    """Return all submissions of a run, in order."""
-    files = sorted(paths.submissions.glob("[0-9]*.intent.json")) if paths.submissions.is_dir() else []
-    return [read_intent(paths, int(path.name.split(".")[0])) for path in files]
+    """Return all submissions of a run, in order; one that cannot be read is said and left out."""
+    found = []
+    for number in _numbers(paths):
+        try:
+            found.append(read_intent(paths, number))
+        except (RunError, OSError) as error:
+            said(f"{error}; left out")
+    return found
+
+
+def _numbers(paths: RunPaths) -> list[int]:
+    names = [path.name for path in paths.submissions.glob("*.intent.json")]
+    return sorted(int(name.split(".")[0]) for name in names if name.split(".")[0].isdigit())
 
 
 def write_jobs(paths: RunPaths, intent: Intent, jobs: Sequence[dict[str, Any]], **more: Any) -> None:
@@ -136,16 +152,30 @@ def write_jobs(paths: RunPaths, intent: Intent, jobs: Sequence[dict[str, Any]], 
 
 def is_abandoned(paths: RunPaths, intent: Intent) -> bool:
     """Return whether a submission came to nothing (its launcher died, or Slurm refused)."""
-    path = paths.jobs(intent.number)
-    return path.exists() and bool(read_json(path).get("abandoned"))
+    return bool(_jobs(paths, intent).get("abandoned"))
 
 
 def submitted_arrays(paths: RunPaths, intent: Intent) -> list[SubmittedArray]:
     """Return the arrays of a Slurm submission; empty before its jobs file exists."""
-    path = paths.jobs(intent.number)
-    if not path.exists():
+    try:
+        return [SubmittedArray(**job) for job in _jobs(paths, intent).get("jobs", ())]
+    except TypeError as error:
+        said(f"{paths.jobs(intent.number)}: not the jobs of a Slurm submission ({error})")
         return []
-    return [SubmittedArray(**job) for job in read_json(path)["jobs"]]
+
+
+def _jobs(paths: RunPaths, intent: Intent) -> dict[str, Any]:
+    """Return what was submitted; empty before that, and where it cannot be read, which is said."""
+    try:
+        return dict(read_json(paths.jobs(intent.number)))
+    except FileNotFoundError:
+        return {}
+    except (RunError, OSError, TypeError, ValueError) as error:
+        said(
+            f"{paths.jobs(intent.number)} cannot be read ({error}): `aceslm cancel {paths.root}` ends its "
+            "jobs"
+        )
+        return {}
 
 
 def refuse_mixture(paths: RunPaths, options: WorkerOptions) -> None:
@@ -188,16 +218,6 @@ def running_launcher(paths: RunPaths) -> Intent | None:
     for intent in reversed(intents(paths)):
         mine = intent.pid == os.getpid() or paths.jobs(intent.number).exists()
         local = intent.cluster in {"local", "debug"} and intent.host == socket.gethostname()
-        if local and not mine and _same_process(intent):
+        if local and not mine and process_alive(intent.pid, intent.created_at):
             return intent
     return None
-
-
-def _same_process(intent: Intent) -> bool:
-    """Return whether the launcher's pid is alive and is not a later process with a recycled number."""
-    import psutil
-
-    try:
-        return bool(psutil.Process(intent.pid).create_time() <= intent.created_at)
-    except psutil.Error:
-        return False

@@ -18,7 +18,8 @@ from aceslm.core.values import GenerationSettings, Plan
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans
 from aceslm.plan.shards import levels
-from aceslm.run.evolution_journal import Journal, State, final_playbook
+from aceslm.run.evolution_journal import Journal, final_playbook
+from aceslm.run.evolution_state import State
 from aceslm.run.shard import Outcome
 from launch.prepare.run import prepare, write_run
 

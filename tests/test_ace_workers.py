@@ -20,6 +20,7 @@ from aceslm.core.run import Run
 from aceslm.core.values import Plan, Shard
 from aceslm.run.evolution_journal import Journal
 from aceslm.run.evolve import EvolvePlaybook
+from aceslm.run.work import StopFlag
 
 SETTINGS: dict[str, Any] = {"workers": 3, "round_size": 2, "gate": True}
 
@@ -69,6 +70,16 @@ def test_what_workers_learnt_apart_stands_together_under_new_ids(tmp_path: Path)
     assert len(answered) == 8, "the calls of all workers belong to the evolution"
 
 
+def test_the_steps_and_calls_of_every_epoch_stay_on_record(tmp_path: Path) -> None:
+    paths, plan = planned(tmp_path, **SETTINGS)
+    play(paths, plan, Placed(lambda n, text: LESSONS[n % 5] in text))
+    top = journal(paths, plan)
+    assert [note.kind for note in top.steps()] == ["start", "merge", "gate", "merge", "gate", "final"]
+    assert [note.version for note in top.steps()][-1] == state(paths, plan).version
+    answered = [call.epoch for call in top.calls() if call.role == "generator"]
+    assert answered == [0] * 8 + [1] * 8
+
+
 def test_a_worker_begins_where_the_epoch_before_was_merged_and_waits_for_it(tmp_path: Path) -> None:
     paths, plan = planned(tmp_path, **SETTINGS)
     by_id = {shard.shard_id: shard for shard in plan.shards}
@@ -115,10 +126,10 @@ def test_two_tasks_on_one_share_do_not_meet_and_two_shares_do_not_wait(tmp_path:
     paths, plan = planned(tmp_path, **SETTINGS)
     one, other = [shard for shard in plan.shards if shard.epoch == 0 and shard.worker is not None][:2]
     with (
-        EvolvePlaybook.alone(Run(paths, (plan,)), one),
-        EvolvePlaybook.alone(Run(paths, (plan,)), other),
+        EvolvePlaybook.alone(Run(paths, (plan,)), one, StopFlag()),
+        EvolvePlaybook.alone(Run(paths, (plan,)), other, StopFlag()),
         pytest.raises(Locked),
-        EvolvePlaybook.alone(Run(paths, (plan,)), one),
+        EvolvePlaybook.alone(Run(paths, (plan,)), one, StopFlag()),
     ):
         pass
 

@@ -16,7 +16,6 @@ from aceslm.analysis.costs import BreakEven, Spent, break_evens, cell_costs, tot
 from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import load_plans
-from aceslm.run import attempts
 
 
 def write_attempt(paths: RunPaths, shard: str, number: int, end: dict[str, Any], **start: Any) -> None:
@@ -50,17 +49,31 @@ def test_an_attempt_on_a_gpu_that_no_variable_named_had_one(tmp_path: Path, many
     assert total(list(cell_costs(paths, plans).values())).gpu_hours == 1.0
 
 
-def test_ranks_of_a_task_share_its_gpus_and_local_workers_their_cores(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("SLURM_JOB_GPUS", "0,1,2,3")
-    monkeypatch.setenv("SLURM_NTASKS", "4")
-    assert attempts._gpus() == 1.0
-    monkeypatch.setenv("ACESLM_CORES", "3")
-    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "8")
-    assert attempts._cpus() == 3
-    monkeypatch.delenv("ACESLM_CORES")
-    assert attempts._cpus() == 8
+def test_wandb_is_told_the_hours_of_the_costs(tmp_path: Path, many_samples: Path) -> None:
+    from test_run import run_first
+
+    from aceslm.config.grid import GridConfig
+    from aceslm.config.strict_yaml import parse, read_yaml
+    from aceslm.tracking.figures import cell_lines, read_merged
+
+    paths = planned(tmp_path, many_samples)
+    plans = load_plans(paths)
+    shard = plans[0].shards[0].shard_id
+    run_first(paths)
+    # on a GPU that no variable named; one that failed; one whose start is lost
+    write_attempt(paths, shard, 2, {"class": "done", "wall_s": 3600, "engine": {"device": "cuda:0"}})
+    write_attempt(paths, shard, 3, {"class": "oom", "wall_s": 1800}, gpus=2)
+    write_attempt(paths, shard, 4, {"class": "done", "wall_s": 7200}, gpus=8)
+    (paths.attempts(shard) / "j4_0-r0.started.json").unlink()
+    merged(paths)
+    ((cell, lines),) = cell_lines(
+        read_merged(paths, plans, parse(GridConfig, read_yaml(paths.config), paths.config))
+    )
+    (told,) = [line["summary"] for line in lines if "summary" in line]
+    spent = cell_costs(paths, plans)[cell.cell_id]
+    assert (told["gpu_hours"], told["core_hours"]) == (spent.gpu_hours, spent.core_hours)
+    assert spent.gpu_hours == 1.0 + 0.5 * 2
+    assert spent.uncounted_attempts == 1
 
 
 def test_a_row_of_the_summary_has_its_cells_hours_by_its_samples() -> None:
@@ -139,7 +152,15 @@ def finish_by_hand(paths: RunPaths, timings: dict[str, dict[str, Any]]) -> None:
     for shard in plans[0].shards:
         mode = plans[0].cell(shard.cell_id).mode
         paths.shards.mkdir(exist_ok=True)
-        paths.done(shard.shard_id).write_text(json.dumps({"timings": timings[mode]}))
+        done = {
+            "file": "x",
+            "rows": 60,
+            "bytes": 1,
+            "sha256": "0",
+            "schema_version": 1,
+            "timings": timings[mode],
+        }
+        paths.done(shard.shard_id).write_text(json.dumps(done))
         write_attempt(paths, shard.shard_id, 1, {"class": "done", "wall_s": 1.0}, cpus=2)
 
 

@@ -317,7 +317,7 @@ def test_a_hub_model_that_is_not_cached_says_what_to_type(
 
 
 def test_threads_follow_the_cores_that_the_scheduler_gave(monkeypatch: pytest.MonkeyPatch) -> None:
-    from aceslm.engine.devices import available_cores
+    from aceslm.core.machine import available_cores
 
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "1")
     assert available_cores() == 1

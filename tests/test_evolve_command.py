@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from conftest import Command
+import pytest
+from conftest import Command, only_run
 from test_ace_frozen import split_task
 
 from aceslm.ace.playbook import codec
@@ -80,3 +81,65 @@ def test_run_starts_with_the_playbook_file_and_writes_the_last_version_back(
     missing = aceslm(*command[:-1], "ace_frozen", "--playbook-path", "none.jsonl")
     assert missing.status == 2
     assert "ace.frozen_playbook: there is no file none.jsonl" in missing.err
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        (
+            "seeds=[0, 1]",
+            "--set seeds=...: evolve shows how one playbook evolves, and these would be 2",
+        ),
+        ("seeds=[0, 1, 2]", "would be 3"),
+        ("quantization=[none, int8]", "--set quantization=..."),
+        ("models=[scripted, smollm2-135m]", "--set models=..."),
+        (
+            "variants=[{label: a, ace: {round_size: 2}}, {label: b, ace: {round_size: 3}}]",
+            "--set variants=...",
+        ),
+        (
+            "modes=[baseline]",
+            "--set modes=[baseline]: evolve shows how a playbook evolves: put 'ace' among them",
+        ),
+        ("modes=[scaffold, ace_frozen]", "put 'ace' among them"),
+        ("tasks=[iot_tiny, medqa_tiny]", "--set tasks=...: `aceslm evolve` has one task"),
+    ],
+)
+def test_settings_that_make_no_playbook_or_several_are_refused_before_any_work(
+    aceslm: Command, tmp_path: Path, override: str, words: str
+) -> None:
+    result = aceslm(*EVOLVE, "--task-name", "iot_tiny", "--epochs", "1", "--set", override)
+    assert result.status == 2, result.err
+    assert words in result.err
+    assert result.err.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "modes"),
+    [
+        ("seeds=[5]", ["baseline", "scaffold", "ace"]),
+        ("modes=[ace]", ["ace"]),
+        ("modes=[ace, scaffold]", ["ace", "scaffold"]),
+        ("variants=[{label: a, ace: {round_size: 2}}]", ["baseline", "scaffold", "ace"]),
+        ("name=mine", ["baseline", "scaffold", "ace"]),
+        ("ace.workers=2", ["baseline", "scaffold", "ace"]),
+    ],
+)
+def test_settings_that_leave_one_playbook_are_shown(
+    aceslm: Command, tmp_path: Path, override: str, modes: list[str]
+) -> None:
+    command = (*EVOLVE, "--task-name", "iot_tiny", "--epochs", "1", "--json", "--set", override)
+    result = aceslm(*command)
+    assert result.status == 0, result.err
+    assert [line["mode"] for line in json.loads(result.out)] == modes
+    assert only_run(tmp_path).name.startswith("mine-" if override == "name=mine" else "evolve-")
+
+
+@pytest.mark.parametrize("modes", ["[baseline, ace, ace_frozen]", "[ace, ace_neutral]", "[ace, ace_placebo]"])
+def test_modes_that_carry_a_playbook_have_their_lines(aceslm: Command, tmp_path: Path, modes: str) -> None:
+    task = ("--dataset-path", split_task(tmp_path, "t"), "--domain", "finance", "--epochs", "1", "--json")
+    result = aceslm(*EVOLVE, *task, "--set", f"modes={modes}")
+    assert result.status == 0, result.err
+    shown = {line["mode"] for line in json.loads(result.out)}
+    assert shown == {*modes.strip("[]").split(", "), "ace_frozen"}

@@ -13,7 +13,7 @@ from aceslm.config.grid import GridConfig
 from aceslm.core.errors import LaunchError, MixedRun
 from aceslm.core.run import Run
 from aceslm.results.status import RunStatus
-from aceslm.run.published import unfinished
+from aceslm.run.done import unfinished
 from launch.ledger import WorkerOptions, intents, write_intent
 from launch.prepare.run import Prepared, prepare, write_run
 from launch.slurm import client as slurm

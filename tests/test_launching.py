@@ -20,8 +20,8 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Resources, Shard
 from aceslm.plan.files import load_plans, read_run
-from aceslm.run.published import unfinished
-from launch.prepare.rates import Rate, measured_rates
+from aceslm.run.done import unfinished
+from launch.prepare.rates import no_rate
 from launch.prepare.retry import split_shards
 from launch.prepare.run import prepare, write_run
 from launch.slurm import client as slurm
@@ -137,30 +137,6 @@ def test_auto_runs_here_when_no_controller_answers(
     assert result.status == 0
 
 
-def test_rates_are_measured_from_done_files_and_size_shards_and_limits(
-    aceslm: Command, many_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ACESLM_SCRIPTED_DELAY_S", "0.01")
-    aceslm("run", "--model-id", "scripted", "--dataset-path", many_samples)
-    rate = measured_rates(tmp_path / "results")[("scripted", "none")]
-    assert 20 < rate.samples_per_s < 100
-    assert Rate(2.0, 30.0).shard_size(30) == 3600
-    assert Rate(2.0, 30.0).time_min(3600, None) == 61
-    assert Rate(2.0, 30.0).time_min(3600, 45) == 45
-    grid = GridConfig.model_validate(
-        {"models": ["scripted"], "tasks": [str(many_samples)], "modes": ["scaffold"], "shard_minutes": 0.005}
-    )
-    prepared = prepare(grid, tmp_path / "results")
-    assert prepared.plan is not None
-    assert prepared.plan.shards[0].num_units == rate.shard_size(0.005)
-    resources = (
-        layout(prepared.run, prepared.plan.shards, ClusterProfile(), {("scripted", "none"): rate})
-        .arrays[0]
-        .resources
-    )
-    assert resources.time_min == 5
-
-
 def test_a_pilot_measures_one_small_shard_and_plans_the_rest_by_it(
     aceslm: Command, many_samples: Path, tmp_path: Path
 ) -> None:
@@ -175,13 +151,13 @@ def test_a_pilot_measures_one_small_shard_and_plans_the_rest_by_it(
 
 
 def test_what_exceeds_max_submitted_waits() -> None:
-    made: Layout = layout(*_planned_parts(9), ClusterProfile(max_submitted=4), {})
+    made: Layout = layout(*_planned_parts(9), ClusterProfile(max_submitted=4), no_rate)
     assert len(made.tasks) == 4
     assert made.num_waiting == 5
 
 
 def test_shards_of_one_model_are_packed_into_tasks() -> None:
-    made = layout(*_planned_parts(9), ClusterProfile(shards_per_task=4), {})
+    made = layout(*_planned_parts(9), ClusterProfile(shards_per_task=4), no_rate)
     assert [len(task) for task in made.tasks] == [4, 4, 1]
 
 

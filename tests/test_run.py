@@ -15,15 +15,15 @@ import yaml
 from conftest import Command, only_run
 from shards import merged, work_shard
 
-from aceslm.core.errors import CorruptRun, DataError, EngineError
+from aceslm.core.errors import CorruptRun, EngineError
 from aceslm.core.parquet import read_results, result_schema, write_table
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.engine.scripted import ScriptedEngine
 from aceslm.plan.files import load_plans, read_run
-from aceslm.results import merge, status
+from aceslm.results import merge
 from aceslm.results.status import run_status
-from aceslm.run import parts
-from aceslm.run.attempts import attempt_on, failure_class
+from aceslm.run import attempt_files, parts
+from aceslm.run.attempts import attempt_on
 from aceslm.run.shard import Outcome
 from aceslm.run.work import FlushPolicy, StopFlag
 from launch.prepare.run import prepare, write_run
@@ -393,14 +393,14 @@ def test_status_reads_on_when_an_attempt_ends_under_it(
     shard_id = plan.shards[0].shard_id
     with attempt_on(paths, shard_id, AttemptName("j")) as attempt:
         attempt.progress(3, 60, 3)
-        read = status.read_json
+        read = attempt_files.read_json
 
         def read_late(path: Path) -> Any:
             if path.name.endswith(".progress.json"):
                 path.unlink(missing_ok=True)
             return read(path)
 
-        monkeypatch.setattr(status, "read_json", read_late)
+        monkeypatch.setattr(attempt_files, "read_json", read_late)
         assert run_status(read_run(paths)).state == "running"
 
 
@@ -503,21 +503,6 @@ def test_changed_code_is_refused_unless_mixing_is_allowed(
     assert "the code of aceslm has changed" in refused.err
     assert "--allow-mixed" in refused.err
     assert aceslm("submit", grid_file, "--cluster", "debug", "--allow-mixed").status == 0
-
-
-@pytest.mark.parametrize(
-    ("error", "expected"),
-    [
-        (DataError("x"), "data"),
-        (MemoryError(), "oom"),
-        (RuntimeError("CUDA out of memory"), "oom"),
-        (OSError(28, "No space left on device"), "node"),
-        (KeyboardInterrupt(), "cancelled"),
-        (ValueError("x"), "code"),
-    ],
-)
-def test_failures_are_classified(error: BaseException, expected: str) -> None:
-    assert failure_class(error) == expected
 
 
 def test_a_results_file_of_another_schema_is_refused(tmp_path: Path) -> None:

@@ -14,10 +14,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.rows import as_bit
-from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Shard
-from aceslm.run.attempts import KEPT_CLASSES
+from aceslm.run.attempt_files import AttemptRecord, End, Start, read_attempts
+from aceslm.run.done import timings_of
+from aceslm.run.failures import KEPT_CLASSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,8 @@ _GENERATOR = "generator"
 class Spent:
     """What all attempts at a cell took; `failed_*` is the part of attempts that ended without keeping rows.
 
-    `energy_j` is None unless every attempt that ended was measured.
+    `energy_j` is None unless every attempt that ended was measured. `uncounted_attempts` have ended too, but
+    their files are damaged or missing: their hours are not in these.
     """
 
     core_hours: float = 0.0
@@ -39,6 +41,7 @@ class Spent:
     failed_core_hours: float = 0.0
     failed_gpu_hours: float = 0.0
     energy_j: float | None = None
+    uncounted_attempts: int = 0
 
     def __add__(self, other: Spent) -> Spent:
         known = self.energy_j is not None and other.energy_j is not None
@@ -48,6 +51,7 @@ class Spent:
             self.failed_core_hours + other.failed_core_hours,
             self.failed_gpu_hours + other.failed_gpu_hours,
             (self.energy_j or 0.0) + (other.energy_j or 0.0) if known else None,
+            self.uncounted_attempts + other.uncounted_attempts,
         )
 
 
@@ -110,10 +114,10 @@ class BreakEven:
 
 
 def cell_costs(paths: RunPaths, plans: Sequence[Plan]) -> dict[str, Spent]:
-    """Add up what the ended attempts at each cell took; a cell without any has spent nothing."""
+    """Add up what the ended attempts at each cell took; one still at work counts when it has ended."""
     found: dict[str, list[Spent]] = {cell.cell_id: [] for cell in plans[0].cells}
     for shard in (shard for plan in plans for shard in plan.shards):
-        found[shard.cell_id] += [_spent(start, end) for start, end in _ended(paths, shard)]
+        found[shard.cell_id] += [_spent(one) for one in read_attempts(paths, shard.shard_id)]
     return {cell_id: total(attempts) for cell_id, attempts in found.items()}
 
 
@@ -178,6 +182,12 @@ def cost_lines(plans: Sequence[Plan], spent: Mapping[str, Spent], points: Sequen
     if whole.failed_core_hours:
         lost = _hours(whole.failed_core_hours, whole.failed_gpu_hours)
         lines.append(f"Of this {lost} went into attempts that failed and whose rows were lost.")
+    if whole.uncounted_attempts:
+        one = whole.uncounted_attempts == 1
+        lines.append(
+            f"{whole.uncounted_attempts} {'attempt is' if one else 'attempts are'} not in these hours: files "
+            "that tell of them are damaged or missing (coverage.json names them)."
+        )
     lines += [
         f"Adaptation of {_name(cell)}: {_hours(spent[cell_id].core_hours, spent[cell_id].gpu_hours)}."
         for cell_id, cell in cells.items()
@@ -249,9 +259,8 @@ class _Cells:
 
     def _done(self, cell: Cell) -> Iterator[tuple[Shard, Mapping[str, Any]]]:
         for shard in (shard for plan in self.plans for shard in plan.shards if shard.cell_id == cell.cell_id):
-            path = self.paths.done(shard.shard_id)
-            if path.exists():
-                yield shard, read_json(path)["timings"]
+            if timings := timings_of(self.paths, shard.shard_id):
+                yield shard, timings
 
 
 def _name(cell: Cell) -> str:
@@ -273,34 +282,32 @@ def _role_s(timings: Mapping[str, Any]) -> Mapping[str, float]:
     return {_GENERATOR: 0.0, **timings.get("role_s", {})}
 
 
-def _ended(paths: RunPaths, shard: Shard) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    folder = paths.attempts(shard.shard_id)
-    for path in sorted(folder.glob("*.ended.json")) if folder.is_dir() else []:
-        yield read_json(path.with_name(path.name.replace(".ended.", ".started."))), read_json(path)
+def _ended(paths: RunPaths, shard: Shard) -> Iterator[tuple[Start, End]]:
+    """Yield the attempts that ended and of which both files can be read."""
+    for one in read_attempts(paths, shard.shard_id):
+        if one.start and one.end:
+            yield one.start, one.end
 
 
-def _spent(start: Mapping[str, Any], end: Mapping[str, Any]) -> Spent:
-    hours = (end.get("wall_s") or 0.0) / 3600
-    cores, gpus = hours * _cores(start), hours * _gpus(start, end)
-    lost = end["class"] not in KEPT_CLASSES
-    return Spent(cores, gpus, cores if lost else 0.0, gpus if lost else 0.0, end.get("energy_j"))
+def _spent(attempt: AttemptRecord) -> Spent:
+    start, end = attempt.start, attempt.end
+    if start is None or end is None:
+        return Spent(energy_j=0.0, uncounted_attempts=int(attempt.has_ended or not attempt.is_running))
+    cores, gpus = end.wall_h * start.cpus, end.wall_h * _gpus(start, end)
+    lost = end.failure not in KEPT_CLASSES
+    return Spent(cores, gpus, cores if lost else 0.0, gpus if lost else 0.0, end.energy_j)
 
 
-def _cores(start: Mapping[str, Any]) -> float:
-    return float(start.get("cpus") or 1)
-
-
-def _gpus(start: Mapping[str, Any], end: Mapping[str, Any]) -> float:
+def _gpus(start: Start, end: End) -> float:
     """Return the GPUs of an attempt; one that computed on a GPU which no variable named had one."""
-    computed = str((end.get("engine") or {}).get("device", "")).startswith("cuda")
-    return float(start.get("gpus") or 0) or float(computed)
+    return start.gpus or float(str(end.engine.get("device", "")).startswith("cuda"))
 
 
 def _devices(paths: RunPaths, shard: Shard) -> tuple[float, str]:
     """Return how many devices the attempt that finished a shard had, and in which unit its seconds count."""
-    attempts = [(start, end) for start, end in _ended(paths, shard) if end["class"] == "done"]
+    attempts = [(start, end) for start, end in _ended(paths, shard) if end.failure == "done"]
     if not attempts:
         return 1.0, "core-seconds"
-    start, end = max(attempts, key=lambda pair: float(pair[1]["ended_at"]))
+    start, end = max(attempts, key=lambda pair: pair[1].ended_at or 0.0)
     gpus = _gpus(start, end)
-    return (gpus, "GPU-seconds") if gpus else (_cores(start), "core-seconds")
+    return (gpus, "GPU-seconds") if gpus else (start.cpus, "core-seconds")

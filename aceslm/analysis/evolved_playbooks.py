@@ -27,11 +27,12 @@ from aceslm.ace.measures import (
 )
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations
-from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan, Sample
 from aceslm.data import read_snapshot
-from aceslm.run.evolution_journal import Journal, State
+from aceslm.run.done import timings_of
+from aceslm.run.evolution_journal import Journal
+from aceslm.run.evolution_state import State
 
 EVOLUTION_HEADERS = (
     "evolution",
@@ -205,10 +206,9 @@ def _reference_s(paths: RunPaths, plans: Sequence[Plan], cell: Cell) -> float | 
         }
         rows, seconds = 0, 0.0
         for shard in (shard for plan in plans for shard in plan.shards if shard.cell_id in same):
-            if paths.done(shard.shard_id).exists():
-                timings = read_json(paths.done(shard.shard_id)).get("timings", {})
-                rows += timings.get("rows_generated", 0)
-                seconds += timings.get("generate_s", 0.0)
+            timings = timings_of(paths, shard.shard_id)
+            rows += timings.get("rows_generated", 0)
+            seconds += timings.get("generate_s", 0.0)
         if rows:
             return seconds / rows
     return None

@@ -20,6 +20,7 @@ from aceslm.bench.contender import TimedRun
 from aceslm.core.digests import digest
 from aceslm.core.engine import EngineInfo
 from aceslm.core.errors import WorkError
+from aceslm.core.machine import usable_cpus
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import GenerationSettings, ModelSpec
 
@@ -124,16 +125,10 @@ def load_vllm(spec: ModelSpec, python: Path, dtype: str) -> dict[str, VllmConten
         WorkError: it does not start or load.
     """
     from aceslm.engine.chat_template import Prompter
-    from aceslm.engine.devices import available_cores
     from aceslm.engine.loading import load_tokenizer, locate
 
     began = time.perf_counter()
-    everything = (
-        sorted(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else list(range(os.cpu_count() or 1))
-    )
-    cores = everything[: available_cores()]
+    cores = usable_cpus()
     place, revision = locate(spec)
     process = VllmProcess(python, cores)
     try:

@@ -16,17 +16,18 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aceslm.core.errors import Locked, RunError
+from aceslm.core.errors import CorruptRun, Locked
 
 log = logging.getLogger(__name__)
 
 STALE_LOCK_S = 600.0
 _HEARTBEAT_S = 60.0
+_CLOCK_S = 60.0  # what a process's time of birth may be off where the clock was set
 
 
 @contextmanager
@@ -75,12 +76,20 @@ def create_json(path: Path, value: Any) -> bool:
         partial.unlink(missing_ok=True)
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON; a broken file raises RunError that names it."""
+def read_json(path: Path, remedy: str = "") -> Any:
+    """Read JSON.
+
+    Args:
+        remedy: what helps where the file is damaged, for the message.
+
+    Raises:
+        CorruptRun: it is not JSON; the message names the file.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
-        raise RunError(f"{path}: not valid JSON ({error}); move it away and run the command again") from None
+    except (ValueError, RecursionError, IsADirectoryError) as error:
+        words = f"{path}: not valid JSON ({str(error) or type(error).__name__})"
+        raise CorruptRun(f"{words}: {remedy}" if remedy else words) from None
 
 
 def is_temporary(path: Path) -> bool:
@@ -89,8 +98,12 @@ def is_temporary(path: Path) -> bool:
 
 
 @contextmanager
-def locked(path: Path, purpose: str, wait_s: float = 0.0) -> Iterator[None]:
+def locked(
+    path: Path, purpose: str, wait_s: float = 0.0, give_up: Callable[[], bool] | None = None
+) -> Iterator[None]:
     """Hold the lock file `path`, waiting at most `wait_s`; else raise Locked saying who holds it.
+
+    `give_up` ends the waiting as soon as it is true (`seen_alive`).
 
     A lock is an `O_EXCL` file with host, pid and job id whose modification time is its heartbeat. It is
     stale when its process is gone from this host, or after ten minutes without a heartbeat.
@@ -109,7 +122,7 @@ def locked(path: Path, purpose: str, wait_s: float = 0.0) -> Iterator[None]:
         _break_if_stale(path)
         if create_json(path, owner):
             break
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= deadline or (give_up and give_up()):
             raise Locked(_held_by(path))
         time.sleep(0.2)
     stop = threading.Event()
@@ -121,6 +134,26 @@ def locked(path: Path, purpose: str, wait_s: float = 0.0) -> Iterator[None]:
         stop.set()
         if _owner(path).get("token") == token:
             path.unlink(missing_ok=True)
+
+
+def seen_alive(path: Path) -> Callable[[], bool]:
+    """Return a question: is whoever holds this lock alive? True once that has been seen.
+
+    A process of this host tells at once, one of another host by its next heartbeat.
+    """
+    first: dict[object, float] = {}
+
+    def alive() -> bool:
+        owner = _owner(path)
+        try:
+            beaten_s = path.stat().st_mtime
+        except FileNotFoundError:
+            return False
+        if owner.get("host") == socket.gethostname() and time.time() - beaten_s < 3 * _HEARTBEAT_S:
+            return process_alive(_pid(owner))
+        return beaten_s > first.setdefault(owner.get("token"), beaten_s)
+
+    return alive
 
 
 def _keep_beating(path: Path, stop: threading.Event) -> None:
@@ -148,7 +181,7 @@ def _break_if_stale(path: Path) -> None:
 
 
 def _is_stale(path: Path, owner: dict[str, Any]) -> bool:
-    if owner.get("host") == socket.gethostname() and not process_alive(int(owner.get("pid", 0))):
+    if owner.get("host") == socket.gethostname() and not process_alive(_pid(owner)):
         return True
     try:
         return time.time() - path.stat().st_mtime > STALE_LOCK_S
@@ -156,13 +189,20 @@ def _is_stale(path: Path, owner: dict[str, Any]) -> bool:
         return False
 
 
-def process_alive(pid: int) -> bool:
-    """Return whether a process with this id lives on this host; one that only waits to be reaped does not."""
+def process_alive(pid: int, born_before: float | None = None) -> bool:
+    """Return whether a process with this id lives on this host; one that only waits to be reaped does not.
+
+    Args:
+        born_before: it must have been there then: a later process with the same number is another one.
+    """
     import psutil
 
     try:
-        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+        process = psutil.Process(pid)
+        if born_before is not None and process.create_time() > born_before + _CLOCK_S:
+            return False
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except (psutil.NoSuchProcess, ValueError):
         return False
     except psutil.AccessDenied:
         return True
@@ -174,6 +214,11 @@ def _owner(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _pid(owner: dict[str, Any]) -> int:
+    pid = owner.get("pid")
+    return pid if isinstance(pid, int) and pid > 0 else 0
 
 
 def _held_by(path: Path) -> str:

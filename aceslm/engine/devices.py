@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import psutil
 import torch
 
+from aceslm.core import machine
 from aceslm.core.errors import EngineError
+from aceslm.core.machine import available_cores
 
 log = logging.getLogger(__name__)
 
@@ -19,22 +19,6 @@ log = logging.getLogger(__name__)
 _WEIGHTS_SHARE = 0.8
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
-
-
-def available_cores() -> int:
-    """Return the cores this process may use: the scheduler's share, affinity and cgroup quota.
-
-    `ACESLM_CORES` (set by the local pool for its workers) and `SLURM_CPUS_PER_TASK` limit it further.
-    """
-    limits = [len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1]
-    for name in ("ACESLM_CORES", "SLURM_CPUS_PER_TASK"):
-        value = os.environ.get(name, "")
-        if value.isdigit() and int(value) > 0:
-            limits.append(int(value))
-    quota = _cgroup_cores()
-    if quota:
-        limits.append(quota)
-    return max(1, min(limits))
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -106,6 +90,11 @@ def accelerator_peak_bytes() -> int | None:
     return peak
 
 
+def gpu_name(device: str) -> str:
+    """Return the name of a CUDA device (`cuda`, `cuda:1`)."""
+    return str(torch.cuda.get_device_name(torch.device(device)))
+
+
 def used_gpus() -> tuple[str, ...]:
     """Return the UUIDs of the CUDA devices that hold tensors of this process, as NVML writes them."""
     used = [n for n in range(torch.cuda.device_count()) if torch.cuda.memory_allocated(n)]
@@ -116,7 +105,7 @@ def free_memory_bytes(device: torch.device) -> int:
     """Return the memory that a device has left."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    return int(psutil.virtual_memory().available)
+    return machine.free_memory_bytes()
 
 
 def needs_several_devices(weights_bytes: int, free_bytes: Sequence[int]) -> bool:
@@ -150,12 +139,3 @@ def _cpu_has_bf16() -> bool:
     except OSError:
         return False
     return any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16"))
-
-
-def _cgroup_cores() -> int | None:
-    """Return the whole cores of a cgroup v2 CPU quota, None where there is none."""
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="utf-8").split()
-    except (OSError, ValueError):
-        return None
-    return None if quota == "max" else max(1, int(quota) // int(period))

@@ -6,19 +6,17 @@ shape = model_shape(spec)                       # no weights are loaded
 
 from __future__ import annotations
 
-import platform
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
+from aceslm.core.machine import available_cores, cpu_name
 from aceslm.core.values import ModelSpec
-from aceslm.engine.devices import available_cores, follow_cores
+from aceslm.engine.devices import follow_cores
 from aceslm.engine.loading import locate
 
 # rows, columns, inner length of products x @ w.T: squares, and tall ones as a packed prefill has them
@@ -154,8 +152,4 @@ def _wait_for(device: torch.device) -> None:
 def _name(device: torch.device) -> str:
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
-    try:
-        found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-    except OSError:
-        found = None
-    return found.group(1) if found else platform.processor() or platform.machine()
+    return cpu_name()

@@ -36,7 +36,11 @@ def load_plans(paths: RunPaths) -> tuple[Plan, ...]:
     for number, path in enumerate(files, start=1):
         if path != paths.plan(number):
             raise RunError(f"{paths.plan(number)} is missing, though {path.name} is there: restore it")
-        plans.append(_plan_from_json(read_json(path), str(path)))
+        remedy = (
+            f"restore it from a copy; without one `mv {paths.root} {paths.root}.damaged`, and the command "
+            "that made the run starts it afresh"
+        )
+        plans.append(_plan_from_json(read_json(path, remedy), str(path)))
     return tuple(plans)
 
 

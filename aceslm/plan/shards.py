@@ -48,14 +48,16 @@ def next_plan(
         covered = [part for shard in before if shard.cell_id == cell.cell_id for part in shard.ranges]
         missing = subtract(wanted, covered)
         name = f"c{index:03d}-p{number:02d}"
+        size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
+        if not size:
+            continue
         if cell.evolves:  # each round needs the one before: one shard, or one a worker and epoch
             shards += _evolving_shards(name, cell, table, missing)
             continue
-        size = (shard_sizes or {}).get(cell.cell_id, grid.shard_size or DEFAULT_SHARD_SIZE)
         needs = _carried_from(cell, [*before, *shards])
         shards += [
             Shard(f"{name}-{n:04d}", cell.cell_id, ranges, needs=needs)
-            for n, ranges in enumerate(chunks(missing, size) if size else [])
+            for n, ranges in enumerate(chunks(missing, size))
         ]
     if not shards:
         return None

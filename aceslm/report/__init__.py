@@ -26,6 +26,7 @@ from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 from aceslm.core.files import replacing
 from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.plan.files import require_plans
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts, sentences
@@ -111,7 +112,9 @@ def _page_facts(
     declared = primary_sentences(made, comparisons.fresh) if made else []
     answered, took = summary_grids(summary)
     return {
-        "head": read_facts(paths, int(summary["errors"].sum()), int(summary["parse_failures"].sum())),
+        "head": read_facts(
+            Run(paths, tuple(plans)), int(summary["errors"].sum()), int(summary["parse_failures"].sum())
+        ),
         "answered": answered,
         "took": took,
         "costs": cost_lines(plans, cell_costs(paths, plans), break_evens(paths, plans, frame)),

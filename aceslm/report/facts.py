@@ -14,9 +14,11 @@ from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
 from aceslm.analysis.costs import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.core.values import Cell
-from aceslm.plan.files import require_plans
 from aceslm.report.plots import short
+from aceslm.results.mixtures import all_attempts
+from aceslm.run.attempt_files import End, Start
 
 _MANY_SENTENCES = 12
 
@@ -35,16 +37,12 @@ class Facts:
     warnings: tuple[str, ...]
 
 
-def read_facts(paths: RunPaths, errors: int, unparsed: int) -> Facts:
-    """Read the facts of a merged run.
-
-    Raises:
-        RunError: not a run directory.
-    """
-    plans = require_plans(paths)
-    coverage = read_json(paths.coverage)
+def read_facts(run: Run, errors: int, unparsed: int) -> Facts:
+    """Read the facts of a merged run."""
+    paths, plans = run.paths, run.plans
+    coverage = read_json(paths.coverage, f"aceslm aggregate {paths.root} writes it again")
     cells = plans[0].cells
-    starts, ends = _stories(paths)
+    starts, ends = _stories(run)
     spent = total(list(cell_costs(paths, plans).values()))
     tiles = [
         ("rows", f"{coverage['units_found']:,} of {coverage['units_planned']:,}"),
@@ -150,18 +148,17 @@ def _axes(cells: Sequence[Cell]) -> list[tuple[str, str]]:
     return [(name, ", ".join(dict.fromkeys(values))) for name, values in axes if values]
 
 
-def _stories(paths: RunPaths) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    folder = paths.root / "attempts"
-    starts = [read_json(path) for path in folder.glob("*/*.started.json")]
-    ends = [read_json(path) for path in folder.glob("*/*.ended.json")]
-    return sorted(starts, key=lambda start: start.get("started_at") or 0.0), ends
+def _stories(run: Run) -> tuple[list[Start], list[End]]:
+    attempts = all_attempts(run)
+    starts = [one.start for one in attempts if one.start]
+    return sorted(starts, key=lambda start: start.started_at), [one.end for one in attempts if one.end]
 
 
 def _environment(
-    starts: Sequence[Mapping[str, Any]], ends: Sequence[Mapping[str, Any]], coverage: Mapping[str, Any]
+    starts: Sequence[Start], ends: Sequence[End], coverage: Mapping[str, Any]
 ) -> list[tuple[str, str]]:
     """Return the environment of the last attempt; where others differ, the mixtures say so."""
-    provenance: Mapping[str, Any] = starts[-1].get("provenance", {}) if starts else {}
+    provenance: Mapping[str, Any] = starts[-1].provenance if starts else {}
     commit = str(provenance.get("commit") or "unknown")[:12]
     commit += ", uncommitted changes" if provenance.get("dirty") else ""
     lines = [
@@ -172,17 +169,16 @@ def _environment(
     ]
     lines += [(name, str(version)) for name, version in provenance.get("packages", {}).items()]
     if starts:
-        first, last = starts[0]["started_at"], max([end.get("ended_at") or 0.0 for end in ends], default=0.0)
+        first, last = starts[0].started_at, max([end.ended_at or 0.0 for end in ends], default=0.0)
         lines.append(("attempts", f"{len(starts):,}, from {_clock(first)} to {_clock(max(first, last))}"))
     lines.append(("merged", _clock(coverage["merged_at"])))
     return lines
 
 
-def _determinism(ends: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def _determinism(ends: Sequence[End]) -> list[tuple[str, str]]:
     said = {}
-    for end in ends:
-        engine = end.get("engine")
-        if isinstance(engine, dict) and "determinism" in engine:
+    for engine in (end.engine for end in ends):
+        if "determinism" in engine:
             words = [str(engine.get(key)) for key in ("engine", "device", "dtype", "quantization")]
             said[", ".join(words)] = str(engine["determinism"])
     return sorted(said.items())

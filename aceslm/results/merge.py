@@ -26,9 +26,11 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Shard
 from aceslm.plan.ranges import unit_at
-from aceslm.results.coverage import Coverage, mixtures
+from aceslm.results.coverage import Coverage
+from aceslm.results.mixtures import all_attempts, left_out, mixtures
+from aceslm.run.done import read_done
 from aceslm.run.parts import read_parts
-from aceslm.run.published import read_done, verified_shard
+from aceslm.run.published import verified_shard
 
 _CACHED_SHARDS = 8
 
@@ -162,6 +164,7 @@ class _CellRows:
 
 
 def _coverage(run: Run, census: _Census) -> Coverage:
+    attempts = all_attempts(run)
     complete = not census.missing and not census.corrupt and census.found == census.planned
     return Coverage(
         complete=complete,
@@ -173,7 +176,8 @@ def _coverage(run: Run, census: _Census) -> Coverage:
         corrupt=census.corrupt,
         duplicates=census.duplicates,
         conflicts=census.conflicts,
-        mixtures=mixtures(run),
+        mixtures=mixtures(run, attempts),
+        left_out=left_out(attempts),
         merged_at=time.time(),
     )
 

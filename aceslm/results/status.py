@@ -5,19 +5,16 @@
 
 from __future__ import annotations
 
-import socket
-import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from aceslm.core.files import process_alive, read_json
+from aceslm.core.errors import CorruptRun
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Shard
-
-SILENT_S = 300.0  # an attempt on another host that has written nothing for so long is not running
+from aceslm.run.attempt_files import End, Progress, last_attempt, read_attempts
+from aceslm.run.done import Done, read_done
+from aceslm.run.failures import KEPT_CLASSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,77 +143,65 @@ def list_runs(results: Path) -> list[RunPaths]:
     return [RunPaths(root) for root in sorted(found, key=lambda root: root.stat().st_mtime, reverse=True)]
 
 
-def _done(paths: RunPaths, shard_id: str) -> dict[str, Any] | None:
-    """Return the `done.json` of a shard whose file has the recorded size, else None."""
+def _done(paths: RunPaths, shard_id: str) -> Done | None:
+    """Return what `done.json` says of a shard whose file has the recorded size, else None.
+
+    Raises:
+        CorruptRun: it is damaged.
+    """
+    done = read_done(paths, shard_id)
     try:
-        done = dict(read_json(paths.done(shard_id)))
-        return done if (paths.shards / done["file"]).stat().st_size == done["bytes"] else None
+        return done if done and (paths.shards / done.file).stat().st_size == done.bytes else None
     except FileNotFoundError:
         return None
 
 
 def _shard_status(paths: RunPaths, shard: Shard, is_replaced: bool) -> ShardStatus:
     total = shard.num_units
-    if done := _done(paths, shard.shard_id):
-        correct = done.get("correct")  # a shard of an earlier version has not counted
-        scored = {} if correct is None else {"correct": correct, "scored": done["rows"]}
-        return ShardStatus(shard.shard_id, shard.cell_id, "done", total, total, **scored)
-    folder = paths.attempts(shard.shard_id)
-    started = sorted(folder.glob("*.started.json"), key=_modified) if folder.is_dir() else []
-    if not started:
+    try:
+        done = _done(paths, shard.shard_id)
+    except CorruptRun as error:
+        advice = f"{error}: aceslm retry {paths.root}"
+        return ShardStatus(
+            shard.shard_id, shard.cell_id, "failed", 0, total, last_class="corrupt", message=advice
+        )
+    if done:
+        counted = done.correct is not None  # a shard of an earlier version has not
+        return ShardStatus(
+            shard.shard_id,
+            shard.cell_id,
+            "done",
+            total,
+            total,
+            correct=done.correct or 0,
+            scored=done.rows if counted else 0,
+        )
+    attempts = read_attempts(paths, shard.shard_id)
+    last = last_attempt(attempts)
+    if last is None:
         state = "replaced" if is_replaced else "missing"
         return ShardStatus(shard.shard_id, shard.cell_id, state, 0, total)
-    name = started[-1].name.removesuffix(".started.json")
-    progress = [entry for path in folder.glob("*.progress.json") if (entry := _progress(path))]
-    ends = {path.name.removesuffix(".ended.json"): read_json(path) for path in folder.glob("*.ended.json")}
-    rows = [entry["rows_done"] for entry in progress] + [
-        int(end.get("rows_done", 0)) for end in ends.values()
-    ]
-    live = [path for path in started if _is_running(path, folder, ends)]
+    progress = [one.progress for one in attempts if one.progress]
+    told: list[Progress | End] = [*progress, *(one.end for one in attempts if one.end)]
+    live = any(one.is_running for one in attempts)
+    end = last.end
     state, rate = "failed", 0.0
     if is_replaced:
         state = "replaced"
     elif live:
-        state = "running"
-        rate = max((entry["samples_per_s"] for entry in progress), default=0.0)
-    elif name in ends and ends[name]["class"] in {"done", "preempted", "cancelled", "timeout"}:
+        state, rate = "running", max((one.samples_per_s for one in progress), default=0.0)
+    elif end and end.failure in KEPT_CLASSES:
         state = "missing"
-    end = ends.get(name, {})
     return ShardStatus(
         shard_id=shard.shard_id,
         cell_id=shard.cell_id,
         state=state,
-        rows_done=min(max(rows, default=0), total),
+        rows_done=min(max([one.rows_done for one in told], default=0), total),
         rows_total=total,
         samples_per_s=rate,
-        attempts=len(started),
-        last_class=end.get("class", None if live else "unknown"),
-        message=end.get("message"),
-        correct=sum(entry.get("correct", 0) for entry in [*progress, *ends.values()]),
-        scored=sum(entry.get("scored", 0) for entry in [*progress, *ends.values()]),
+        attempts=len(attempts),
+        last_class=end.failure if end else None if live else "unknown",
+        message=end.message if end else None,
+        correct=sum(one.correct for one in told),
+        scored=sum(one.scored for one in told),
     )
-
-
-def _is_running(started: Path, folder: Path, ends: dict[str, Any]) -> bool:
-    name = started.name.removesuffix(".started.json")
-    if name in ends:
-        return False
-    start = read_json(started)
-    if start.get("host") == socket.gethostname():
-        return process_alive(int(start.get("pid", 0)))
-    newest = _modified(started)
-    with suppress(FileNotFoundError):
-        newest = max(newest, _modified(folder / f"{name}.progress.json"))
-    return time.time() - newest < SILENT_S
-
-
-def _progress(path: Path) -> dict[str, Any] | None:
-    """Read a progress file; None when its attempt has ended meanwhile (which deletes it)."""
-    try:
-        return dict(read_json(path))
-    except FileNotFoundError:
-        return None
-
-
-def _modified(path: Path) -> float:
-    return path.stat().st_mtime

@@ -32,7 +32,7 @@ from aceslm.run.evolution_journal import final_playbook
 from aceslm.run.parts import finished_units
 from aceslm.run.rows import record_of
 from aceslm.run.sink import RowSink
-from aceslm.run.work import Work
+from aceslm.run.work import StopFlag, Work
 from aceslm.tasks.prompt import prompt_for
 
 
@@ -73,7 +73,7 @@ class AnswerUnits:
         self._playbook: Playbook | None = None
 
     @staticmethod
-    def alone(run: Run, shard: Shard) -> AbstractContextManager[None]:
+    def alone(run: Run, shard: Shard, stop: StopFlag) -> AbstractContextManager[None]:
         """Two workers on the same units are harmless."""
         return nullcontext()
 

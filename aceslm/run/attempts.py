@@ -10,6 +10,7 @@ A start without an end means that the process died without a trace (SIGKILL, nod
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import os
 import platform
 import resource
@@ -18,22 +19,25 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aceslm import __version__
-from aceslm.core.digests import digest, file_sha256
-from aceslm.core.errors import DataError, ModelUnavailable, UpstreamMissing
+from aceslm.core.digests import digest
 from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
+from aceslm.core.machine import allocated_gpus, available_cores, cpu_name
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.energy import EnergyMeter
+from aceslm.run.failures import blames_input, explained, failure_class
+from aceslm.run.source import code_digest
 
-KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled")  # their finished rows were flushed
+log = logging.getLogger(__name__)
+
 _PROVENANCE_PACKAGES = (
     "torch",
     "transformers",
@@ -57,6 +61,7 @@ class Attempt:
     outcome: str = "done"
     facts: dict[str, Any] = field(default_factory=dict)
     meter: EnergyMeter | None = None
+    is_mute: bool = False
 
     def begin(self, facts: Mapping[str, Any], meter: EnergyMeter) -> None:
         """Note the engine that is at work, and measure its energy from here."""
@@ -74,16 +79,23 @@ class Attempt:
     def progress(self, rows_done: int, rows_total: int, generated: int, correct: int | None = None) -> None:
         """Write how far this attempt is, for `status`; `correct` counts right rows of those generated."""
         elapsed = time.time() - self.started_at
-        write_json(
-            self.paths.progress(self.shard_id, self.name),
-            {
-                "rows_done": rows_done,
-                "rows_total": rows_total,
-                "samples_per_s": generated / elapsed if elapsed else 0.0,
-                "updated_at": time.time(),
-                **({} if correct is None else {"correct": correct, "scored": generated}),
-            },
-        )
+        progress = {
+            "rows_done": rows_done,
+            "rows_total": rows_total,
+            "samples_per_s": generated / elapsed if elapsed else 0.0,
+            "updated_at": time.time(),
+            **({} if correct is None else {"correct": correct, "scored": generated}),
+        }
+        self.write(write_json, self.paths.progress(self.shard_id, self.name), progress)
+
+    def write(self, how: Callable[[Path, Any], object], path: Path, value: Any) -> None:
+        """Write a file that only describes this try: where that fails, the work goes on without it."""
+        try:
+            how(path, value)
+        except OSError as error:
+            if not self.is_mute:
+                log.warning("how this attempt goes is not written down: %s", explained(error))
+            self.is_mute = True
 
 
 @contextmanager
@@ -96,20 +108,21 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
         "rank": name.rank,
         "pid": os.getpid(),
         "parent_pid": os.getppid(),
-        "cpus": _cpus(),
-        "gpus": _gpus(),
+        "cpus": available_cores(),
+        "gpus": allocated_gpus(),
         "host": socket.gethostname(),
         "node": os.environ.get("SLURMD_NODENAME"),
         "started_at": attempt.started_at,
         "provenance": provenance(),
     }
-    create_json(paths.started(shard_id, name), started)
+    attempt.write(create_json, paths.started(shard_id, name), started)
     try:
         with about(shard=shard_id, attempt=str(name)):
             yield attempt
     except BaseException as error:
         attempt.outcome = failure_class(error)
-        attempt.note(message=redacted(_one_line(error)), traceback=redacted(traceback.format_exc()))
+        attempt.note(message=redacted(explained(error)), traceback=redacted(traceback.format_exc()))
+        attempt.note(blames_input=blames_input(error))
         raise
     finally:
         ended = {
@@ -121,44 +134,9 @@ def attempt_on(paths: RunPaths, shard_id: str, name: AttemptName) -> Iterator[At
             **(attempt.meter.figures() if attempt.meter else {}),
             **attempt.facts,
         }
-        write_json(paths.ended(shard_id, name), ended)
-        paths.progress(shard_id, name).unlink(missing_ok=True)
-
-
-def _cpus() -> int:
-    for name in ("ACESLM_CORES", "SLURM_CPUS_PER_TASK"):  # the local pool's share, the scheduler's
-        value = os.environ.get(name, "")
-        if value.isdigit():
-            return int(value)
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
-
-
-def _gpus() -> float:
-    """Return this process's GPUs: the ranks of a task share those of its job."""
-    of_job = os.environ.get("SLURM_JOB_GPUS")
-    listed = of_job or os.environ.get("CUDA_VISIBLE_DEVICES") or ""
-    count = len([name for name in listed.split(",") if name.strip() not in {"", "-1"}])
-    ranks = os.environ.get("SLURM_NTASKS", "1")
-    return count / int(ranks) if of_job and ranks.isdigit() and int(ranks) > 1 else count
-
-
-def failure_class(error: BaseException) -> str:
-    """Return the failure class of an exception; `code` when nothing better is known.
-
-    The classes are preempted, timeout, oom, node, cancelled, data, code, upstream and unknown; those that an
-    exception cannot tell are set by the worker, or later from the scheduler's accounting.
-    """
-    if isinstance(error, DataError | ModelUnavailable):
-        return "data"
-    if isinstance(error, UpstreamMissing):
-        return "upstream"
-    if isinstance(error, KeyboardInterrupt):
-        return "cancelled"
-    if isinstance(error, MemoryError) or _says_out_of_memory(error):
-        return "oom"
-    if isinstance(error, OSError):
-        return "node"
-    return "code"
+        attempt.write(write_json, paths.ended(shard_id, name), ended)
+        with suppress(OSError):
+            paths.progress(shard_id, name).unlink(missing_ok=True)
 
 
 def peak_memory_bytes() -> int:
@@ -183,7 +161,7 @@ def provenance() -> dict[str, Any]:
         "code": code_digest(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "packages": packages,
     }
 
@@ -195,12 +173,6 @@ def installed_packages() -> list[str]:
         for distribution in importlib.metadata.distributions()
     }
     return sorted(found, key=str.lower)
-
-
-def code_digest() -> str:
-    """Return a digest over the library's own source files: it moves exactly when the code does."""
-    root = Path(__file__).resolve().parents[1]
-    return digest([[str(path.relative_to(root)), file_sha256(path)] for path in sorted(root.rglob("*.py"))])
 
 
 def _dirty_digest() -> str | None:
@@ -218,26 +190,3 @@ def _git(*arguments: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() or None if result.returncode == 0 else None
-
-
-def _cpu_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def _says_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return (
-        type(error).__name__ == "OutOfMemoryError"
-        or "out of memory" in text
-        or "can't allocate memory" in text
-    )
-
-
-def _one_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:500]

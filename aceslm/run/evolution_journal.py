@@ -5,7 +5,7 @@ state = journal.state()                       # None: nothing is committed yet
 journal.commit(state, playbook, step, calls)  # calls, version, state.json last
 
 v0007.jsonl          the playbook after a step (v0000: what it started with)
-v0007.calls.jsonl    that step in its first line, then its role calls; while evolution goes on
+v0007.calls.jsonl    that step and what it left in its first line, then its role calls; until evolution ends
 state.json           what is committed: what it does not name is thrown away and computed again
 steps.json, calls.parquet     all steps and role calls, once evolution has ended
 """
@@ -13,65 +13,22 @@ steps.json, calls.parquet     all steps and role calls, once evolution has ended
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from aceslm.ace.evolution import Call, Lesson
-from aceslm.ace.gate import GateLedger
+from aceslm.ace.evolution import Call
 from aceslm.ace.playbook import codec
 from aceslm.ace.playbook.bullets import Playbook
-from aceslm.core.errors import CorruptRun
+from aceslm.core.errors import CorruptRun, DataError
 from aceslm.core.files import read_json, replacing, write_json
 from aceslm.core.parquet import read_table, write_values
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell
-
-
-@dataclass(frozen=True, slots=True)
-class StepNote:
-    """What one step did to the playbook.
-
-    `kind` is `start`, `round`, `merge`, `gate` or `final`. `tokens` is the length of the rendered playbook in
-    the Generator's tokens. `decision` says in words how a comparison on the `validate` split came out.
-    """
-
-    version: int
-    kind: str
-    epoch: int
-    tokens: int
-    bullets: int
-    decision: str = ""
-    accepted: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is committed.
-
-    Attributes:
-        cursor: steps committed.
-        version: the playbook version after them; `playbook_digest` and `next_number` are its own.
-        accepted: the version that the gate accepted last.
-        epochs: the version that each finished epoch ended with.
-        pending: lessons that wait for the next curation.
-        ledger: purpose -> what was asked of the `validate` split.
-        role_s: wall seconds of each role, and of validation.
-    """
-
-    seed: int
-    version: int
-    playbook_digest: str
-    next_number: int
-    accepted: int
-    cursor: int = 0
-    epoch: int = 0
-    epochs: tuple[int, ...] = ()
-    ended: bool = False
-    pending: tuple[Lesson, ...] = ()
-    ledger: Mapping[str, GateLedger] = field(default_factory=dict)
-    role_s: Mapping[str, float] = field(default_factory=dict)
+from aceslm.run.attempt_files import said
+from aceslm.run.evolution_state import State, StepNote, as_json, as_note, as_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,30 +43,35 @@ class Journal:
     def state(self) -> State | None:
         """Return what is committed; None before the first step.
 
+        Every step holds the state after it: a lost or damaged `state.json` is read from the last one.
+
         Raises:
-            CorruptRun: the file is not one that this version writes.
+            CorruptRun: it is damaged, and so are the steps.
         """
-        if not self._state.exists():
-            return None
-        value: dict[str, Any] = read_json(self._state)
+        damage = "is missing"
         try:
-            return State(
-                **{
-                    **value,
-                    "epochs": tuple(value["epochs"]),
-                    "pending": tuple(Lesson(*lesson) for lesson in value["pending"]),
-                    "ledger": {name: GateLedger(**one) for name, one in value["ledger"].items()},
-                }
-            )
-        except (KeyError, TypeError) as error:
-            raise CorruptRun(
-                f"{self._state}: is not the state of an evolution of this version ({error}): run the grid "
-                "again under another name (--set name=...)"
-            ) from None
+            return as_state(read_json(self._state))
+        except FileNotFoundError:
+            pass
+        except (CorruptRun, KeyError, TypeError, ValueError) as error:
+            damage = f"is damaged ({str(error).splitlines()[0]})"
+        state = self._last_state()
+        if state is not None:
+            said(f"{self._state} {damage}: what the last step (version {state.version}) left is used")
+        elif self._state.exists():
+            raise self._corrupt(self._state, f"{damage}, and no step beside it can be read")
+        return state
 
     def playbook(self, number: int) -> Playbook:
-        """Read one version."""
-        return codec.load(self.version(number))
+        """Read one version.
+
+        Raises:
+            CorruptRun: it is missing or damaged.
+        """
+        try:
+            return codec.load(self.version(number))
+        except DataError as error:
+            raise self._corrupt(self.version(number), f"is damaged or missing ({error})") from None
 
     def committed(self, state: State) -> Playbook:
         """Read the version that `state` names.
@@ -119,10 +81,27 @@ class Journal:
         """
         playbook = self.playbook(state.version)
         if playbook.digest != state.playbook_digest or playbook.version != state.version:
-            raise CorruptRun(
-                f"{self.version(state.version)}: is not the playbook that state.json names; restore it"
-            )
+            raise self._corrupt(self.version(state.version), "is not the playbook that state.json names")
         return playbook
+
+    def check(self) -> State | None:
+        """Read everything that was committed; an ended evolution gets a damaged `state.json` back.
+
+        Raises:
+            CorruptRun: something of it is damaged.
+        """
+        state = self.state()
+        if state is None:
+            return None
+        self.committed(state)
+        notes, _ = self.steps(), self.calls()
+        for note in notes:
+            self.playbook(note.version)
+        if not notes or notes[-1].version != state.version:
+            raise self._corrupt(self._steps, "does not hold the steps up to the one that is committed")
+        if state.ended:
+            write_json(self._state, as_json(state))
+        return state
 
     def start(self, playbook: Playbook, tokens: int) -> None:
         """Write what evolution starts with; files of an earlier try that went astray are removed."""
@@ -133,28 +112,52 @@ class Journal:
         codec.save(self.version(playbook.version), playbook)
 
     def commit(self, state: State, playbook: Playbook, note: StepNote, calls: Sequence[Call]) -> None:
-        """Write one step: what it did, the version, and `state.json` last."""
-        self._write_step(note, calls)
+        """Write one step: what it did and left, the version, and `state.json` last."""
+        self._write_step(note, calls, state)
         codec.save(self.version(playbook.version), playbook)
-        value = asdict(state)
-        value["pending"] = [[lesson.unit_id, lesson.text] for lesson in state.pending]
-        write_json(self._state, value)
+        write_json(self._state, as_json(state))
 
     def forget(self) -> None:
-        """Take back everything: the evolution begins again."""
-        self._state.unlink(missing_ok=True)
+        """Take back everything: the evolution begins again. What cannot be read is kept as `.corrupt`."""
+        try:
+            as_state(read_json(self._state))
+        except FileNotFoundError:
+            pass
+        except (CorruptRun, KeyError, TypeError, ValueError):
+            self._state.replace(self._state.with_name(self._state.name + ".corrupt"))
+        for path in (*self.folder.glob("v*.calls.jsonl"), self._steps, self._calls, self._state):
+            path.unlink(missing_ok=True)
 
     def steps(self) -> list[StepNote]:
-        """Return what each committed step did, in order."""
-        if self._steps.exists():
-            return [StepNote(**value) for value in read_json(self._steps)]
-        return [StepNote(**lines[0]) for lines in self._lines()]
+        """Return what each committed step did, in order.
+
+        Raises:
+            CorruptRun: they cannot be read.
+        """
+        try:
+            if self._steps.exists():
+                return [as_note(value) for value in read_json(self._steps)]
+            notes = [as_note(lines[0]) for lines in self._lines()]
+        except (CorruptRun, AttributeError, KeyError, TypeError, ValueError) as error:
+            raise self._corrupt(self._steps, f"is damaged ({error})") from None
+        if not notes and self.state() is not None:
+            raise self._corrupt(self._steps, "is missing")
+        return notes
 
     def calls(self) -> list[Call]:
-        """Return every role call of the committed steps, in order."""
-        if self._calls.exists():
-            return [Call(**row) for row in read_table(self._calls).to_pylist()]
-        return [Call(**value) for lines in self._lines() for value in lines[1:]]
+        """Return every role call of the committed steps, in order.
+
+        Raises:
+            CorruptRun: they cannot be read.
+        """
+        try:
+            if self._calls.exists():
+                return [Call(**row) for row in read_table(self._calls).to_pylist()]
+            if self._steps.exists():
+                raise self._corrupt(self._calls, "is missing")
+            return [Call(**value) for lines in self._lines() for value in lines[1:]]
+        except (CorruptRun, KeyError, TypeError, ValueError) as error:
+            raise self._corrupt(self._calls, f"is damaged ({error})") from None
 
     def close(self) -> None:
         """Put the steps and calls of an ended evolution into one file each; their small files go.
@@ -165,22 +168,48 @@ class Journal:
             shares = [Journal(folder) for folder in sorted(self.folder.glob("e[0-9]*-w[0-9]*"))]
             calls = [call for journal in (*shares, self) for call in journal.calls()]
             write_values(Call, calls, self._calls)
-            write_json(self._steps, [asdict(note) for note in self.steps()])
+            write_json(self._steps, [lines[0] for lines in self._lines()])
         for path in self.folder.glob("v*.calls.jsonl"):
             path.unlink(missing_ok=True)
 
-    def _write_step(self, note: StepNote, calls: Sequence[Call]) -> None:
-        values = [asdict(note), *map(asdict, calls)]
+    def _write_step(self, note: StepNote, calls: Sequence[Call], state: State | None = None) -> None:
+        left = {} if state is None else {"state": as_json(state)}
+        values = [{**asdict(note), **left}, *map(asdict, calls)]
         lines = [json.dumps(value, ensure_ascii=True) + "\n" for value in values]
         with replacing(self._step(note.version)) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
     def _lines(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield the lines of each committed step."""
         state = self.state()
         for path in sorted(self.folder.glob("v*.calls.jsonl")):
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
             if state is not None and lines[0]["version"] <= state.version:
                 yield lines
+
+    def _last_state(self) -> State | None:
+        """Return what the last step left whose playbook is there; None where no step can be read."""
+        for value in reversed(list(self._first_lines())):
+            try:
+                state = as_state(value["state"])
+                if codec.load(self.version(state.version)).digest == state.playbook_digest:
+                    return state
+            except (DataError, KeyError, TypeError, ValueError):
+                continue
+        return None
+
+    def _first_lines(self) -> Iterator[Any]:
+        with suppress(OSError, CorruptRun, TypeError):
+            yield from read_json(self._steps)
+        for path in sorted(self.folder.glob("v*.calls.jsonl")):
+            with suppress(OSError, ValueError, RecursionError):
+                yield json.loads(path.read_text(encoding="utf-8").partition("\n")[0])
+
+    def _corrupt(self, path: Path, what: str) -> CorruptRun:
+        """Return the error that says what helps: a retry sets aside what it cannot read and evolves again."""
+        places = [folder.parent for folder in path.parents if folder.name == "playbooks"]
+        run = places[0] if places else self.folder
+        return CorruptRun(f"{path} {what}: restore it from a copy, or evolve again with `aceslm retry {run}`")
 
     def _step(self, number: int) -> Path:
         return self.folder / f"v{number:04d}.calls.jsonl"

@@ -24,7 +24,8 @@ from aceslm.core.errors import UpstreamMissing
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Sample, Shard, Unit
 from aceslm.data import read_snapshot
-from aceslm.run.evolution_journal import Journal, State
+from aceslm.run.evolution_journal import Journal
+from aceslm.run.evolution_state import State
 from aceslm.run.work import Work
 
 ROUND, MERGE, GATE, FINAL = ("round", "merge", "gate", "final")
@@ -65,8 +66,10 @@ def planned_steps(work: Work) -> tuple[Step, ...]:
     if ace.gate and work.shard.worker is None and steps[-1].epoch == work.cell.epochs - 1:
         steps.append(Step(FINAL, steps[-1].epoch))
     lasts = {step.epoch: n for n, step in enumerate(steps) if step.kind != FINAL}
+    # the merges of all epochs stand in one journal: only the last one ends it
+    closing = work.shard.step != MERGE or work.shard.epoch == work.cell.epochs - 1
     return tuple(
-        replace(step, ends_epoch=lasts[step.epoch] == n, ends=n == len(steps) - 1)
+        replace(step, ends_epoch=lasts[step.epoch] == n, ends=closing and n == len(steps) - 1)
         for n, step in enumerate(steps)
     )
 

@@ -29,12 +29,12 @@ from aceslm.ace.validation import compared_with_first, gated
 from aceslm.core.digests import digest
 from aceslm.core.engine import Engine
 from aceslm.core.errors import CorruptRun
-from aceslm.core.files import locked
+from aceslm.core.files import STALE_LOCK_S, locked, seen_alive
 from aceslm.core.parquet import read_results
 from aceslm.core.record import Record
 from aceslm.core.run import Run
 from aceslm.core.values import Shard
-from aceslm.run.evolution_journal import State, StepNote
+from aceslm.run.evolution_state import State, StepNote
 from aceslm.run.evolution_steps import (
     FINAL,
     GATE,
@@ -50,9 +50,11 @@ from aceslm.run.evolution_steps import (
 from aceslm.run.parts import part_files
 from aceslm.run.rows import record_of
 from aceslm.run.sink import RowSink
-from aceslm.run.work import Work
+from aceslm.run.work import StopFlag, Work
 
 log = logging.getLogger(__name__)
+
+_SILENCE_S = 120.0  # beyond the time after which a lock is stale
 
 
 class EvolvePlaybook:
@@ -77,15 +79,21 @@ class EvolvePlaybook:
 
     @staticmethod
     @contextmanager
-    def alone(run: Run, shard: Shard) -> Iterator[None]:
+    def alone(run: Run, shard: Shard, stop: StopFlag) -> Iterator[None]:
         """Keep a second task off the same evolution.
 
+        Where the lock is held, this waits until its holder is known to live (then there is nothing to do
+        here) or to be dead (then this one goes on in its place).
+
         Raises:
-            Locked: another task evolves this playbook.
+            Locked: another task evolves this playbook, or `stop` came first.
         """
         folder = journal_of(run.paths, run.cell(shard.cell_id), shard).folder
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / ".lock", f"the evolution of {shard.cell_id}"):
+        lock = folder / ".lock"
+        lives = seen_alive(lock)
+        purpose, patience_s = f"the evolution of {shard.cell_id}", STALE_LOCK_S + _SILENCE_S
+        with locked(lock, purpose, patience_s, give_up=lambda: stop() or lives()):
             yield
 
     @property

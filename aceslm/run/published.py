@@ -1,7 +1,6 @@
 """A finished shard: published once, verified at every reading, set aside when corrupt.
 
-publish_shard(work, prompts, timings)          # the shard file, then `done.json`: the first finisher wins
-done = read_done(paths, shard_id)              # what it says of the shard; None: not published
+publish_shard(work, prompts, facts)            # the shard file, then `done.json`: the first finisher wins
 table = verified_shard(paths, shard_id)        # its rows, after checking size, digest and schema
 """
 
@@ -10,8 +9,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -19,49 +17,20 @@ import pyarrow.compute as pc
 
 from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import CorruptRun, RunError
-from aceslm.core.files import create_json, read_json
-from aceslm.core.parquet import (
-    SCHEMA_VERSION,
-    read_results,
-    write_prompts,
-    write_table,
-)
+from aceslm.core.files import create_json
+from aceslm.core.parquet import SCHEMA_VERSION, read_results, write_prompts, write_table
 from aceslm.core.paths import RunPaths
-from aceslm.core.run import Run
-from aceslm.core.values import Shard
+from aceslm.run.done import Done, read_done
 from aceslm.run.parts import count_conflicts, discard_parts, first_rows, read_parts
 from aceslm.run.work import Work
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """What `done.json` says of a published shard: its file, the figures to verify it by, what it took.
-
-    `correct` is None in a file of an earlier version. `duplicates` counts rows of units that were computed
-    twice, `conflicts` those of them with differing predictions. `timings` are the finisher's.
-    """
-
-    shard: str
-    cell_id: str
-    model_id: str
-    quantization: str
-    file: str
-    rows: int
-    bytes: int
-    sha256: str
-    schema_version: int
-    correct: int | None = None
-    duplicates: int = 0
-    conflicts: int = 0
-    finished_at: float = 0.0
-    timings: Mapping[str, Any] = field(default_factory=dict)
-
-
-def publish_shard(work: Work, prompts: Iterable[tuple[str, str]], timings: Mapping[str, Any]) -> None:
-    """Write the shard file in unit order, then `done.json`; the first finisher wins.
+def publish_shard(work: Work, prompts: Iterable[tuple[str, str]], facts: Mapping[str, Any]) -> None:
+    """Write the shard file in unit order, then `done.json` with `facts` in it; the first finisher wins.
 
     Args:
         prompts: digest and text of every prompt.
+        facts: `timings`, and what the rate belongs to (`shard_facts`).
 
     Raises:
         RunError: the parts do not hold every unit.
@@ -100,49 +69,12 @@ def publish_shard(work: Work, prompts: Iterable[tuple[str, str]], timings: Mappi
         duplicates=table.num_rows - len(chosen),
         conflicts=count_conflicts(table),
         finished_at=time.time(),
-        timings=dict(timings),
+        **facts,
     )
     won = create_json(paths.done(shard_id), asdict(done))
     if not won and (winner := read_done(paths, shard_id)) and winner.file != target.name:
         target.unlink(missing_ok=True)
     discard_parts(paths, shard_id)
-
-
-def read_done(paths: RunPaths, shard_id: str) -> Done | None:
-    """Return what `done.json` says of a shard; None where it is not published.
-
-    Raises:
-        CorruptRun: it is not a done file.
-    """
-    path = paths.done(shard_id)
-    try:
-        value = read_json(path)
-    except FileNotFoundError:
-        return None
-    except RunError as error:
-        raise CorruptRun(str(error)) from None
-    known = {one.name for one in fields(Done)}
-    try:
-        done = Done(**{key: one for key, one in value.items() if key in known})
-    except (AttributeError, TypeError):
-        raise CorruptRun(f"{path}: is not a done file") from None
-    if not isinstance(done.file, str) or Path(done.file).name != done.file:
-        raise CorruptRun(f"{path}: is not a done file")
-    return done
-
-
-def is_published(paths: RunPaths, shard_id: str) -> bool:
-    """Whether a shard is published; says nothing of whether its file is sound."""
-    return paths.done(shard_id).exists()
-
-
-def unfinished(run: Run, among: Iterable[Shard] | None = None) -> list[Shard]:
-    """Return the shards of a run (or of `among`) that are neither published nor replaced by later ones."""
-    return [
-        shard
-        for shard in (run.shards if among is None else among)
-        if shard.shard_id not in run.replaced and not is_published(run.paths, shard.shard_id)
-    ]
 
 
 def verified_shard(paths: RunPaths, shard_id: str) -> pa.Table | None:

@@ -10,19 +10,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from enum import Enum
 from typing import Any, Protocol
 
 from aceslm.core.engine import Engine
+from aceslm.core.errors import Locked
 from aceslm.core.run import Run
 from aceslm.core.values import Shard
 from aceslm.run.answer import AnswerUnits
-from aceslm.run.attempts import Attempt, attempt_on, peak_memory_bytes
+from aceslm.run.attempts import Attempt, attempt_on
+from aceslm.run.done import is_published
 from aceslm.run.evolve import EvolvePlaybook
-from aceslm.run.published import is_published, publish_shard
+from aceslm.run.failures import failure_class
+from aceslm.run.published import publish_shard
+from aceslm.run.shard_facts import done_facts, engine_facts, spent
 from aceslm.run.sink import RowSink
-from aceslm.run.work import Work, Worker, work_on
+from aceslm.run.work import StopFlag, Work, Worker, work_on
 
 
 class Outcome(Enum):
@@ -32,6 +36,7 @@ class Outcome(Enum):
     ALREADY_DONE = "already done"
     PARTLY_DONE = "this rank's units are done"
     STOPPED = "stopped"
+    HELD = "another worker evolves this playbook: left to it"
 
 
 class Method(Protocol):
@@ -46,8 +51,8 @@ class Method(Protocol):
     def __init__(self, work: Work) -> None: ...
 
     @staticmethod
-    def alone(run: Run, shard: Shard) -> AbstractContextManager[None]:
-        """Keep others off, where two at once would do harm."""
+    def alone(run: Run, shard: Shard, stop: StopFlag) -> AbstractContextManager[None]:
+        """Keep others off, where two at once would do harm; raises Locked where another one is at it."""
 
     @property
     def num_pending(self) -> int:
@@ -75,7 +80,6 @@ def run_shard(run: Run, shard: Shard, worker: Worker) -> Outcome:
     Raises:
         EngineError: the engine ended without an answer for every prompt.
         UpstreamMissing: the playbook that the shard builds on is not there.
-        Locked: another task evolves the same playbook.
     """
     if is_published(run.paths, shard.shard_id):
         return Outcome.ALREADY_DONE
@@ -85,22 +89,31 @@ def run_shard(run: Run, shard: Shard, worker: Worker) -> Outcome:
     method_of: type[Method] = EvolvePlaybook if cell.evolves else AnswerUnits
     if method_of.most_ranks is not None and worker.name.rank >= method_of.most_ranks:
         return Outcome.PARTLY_DONE
-    with (
-        attempt_on(run.paths, shard.shard_id, worker.name) as attempt,
-        method_of.alone(run, shard),
-        worker.tracking.shard(cell, shard, worker.name) as story,
-    ):
-        work = work_on(run, shard, worker, story)
-        method = method_of(work)
-        engine = worker.engine_for(cell)
-        attempt.begin(_engine_facts(engine), worker.meter_of(engine))
-        complete, timings = _answered(method, work, engine, attempt)
-        if not complete and not work.is_published:
-            attempt.outcome = worker.stop.reason or "unknown"
-            return Outcome.STOPPED
-        if not method.is_complete():
-            return Outcome.PARTLY_DONE
-        publish_shard(work, method.prompts(engine), timings)
+    with attempt_on(run.paths, shard.shard_id, worker.name) as attempt, ExitStack() as held:
+        try:
+            held.enter_context(method_of.alone(run, shard, worker.stop))
+        except Locked as error:
+            attempt.outcome = worker.stop.reason or failure_class(error)
+            attempt.note(message=str(error))
+            return Outcome.STOPPED if worker.stop() else Outcome.HELD
+        story = held.enter_context(worker.tracking.shard(cell, shard, worker.name))
+        return _attempted(method_of, work_on(run, shard, worker, story), attempt)
+
+
+def _attempted(method_of: type[Method], work: Work, attempt: Attempt) -> Outcome:
+    """Answer what is missing of a shard, and publish it where that was all."""
+    if work.is_published:  # by whom this one has waited for
+        return Outcome.ALREADY_DONE
+    worker, method = work.worker, method_of(work)
+    engine = worker.engine_for(work.cell)
+    attempt.begin(engine_facts(engine), worker.meter_of(engine))
+    complete, timings = _answered(method, work, engine, attempt)
+    if not complete and not work.is_published:
+        attempt.outcome = worker.stop.reason or "unknown"
+        return Outcome.STOPPED
+    if not method.is_complete():
+        return Outcome.PARTLY_DONE
+    publish_shard(work, method.prompts(engine), {"timings": timings, **done_facts(work.cell, engine)})
     return Outcome.DONE
 
 
@@ -115,32 +128,8 @@ def _answered(method: Method, work: Work, engine: Engine, attempt: Attempt) -> t
         "rows_generated": pending,
         "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
         **method.overhead(),
-        "load_s": engine.info.load_s,
-        "token_budget_fraction": engine.counters.token_budget_fraction,
-        "peak_memory_bytes": peak_memory_bytes(),
-        "accelerator_peak_bytes": _accelerator_peak_bytes(engine),
-        **(attempt.meter.figures() if attempt.meter else {}),
+        **(spent(engine, attempt.meter) if attempt.meter else {}),
     }
     attempt.note(timings=timings)
     work.story.note(timings)
     return complete, timings
-
-
-def _accelerator_peak_bytes(engine: Engine) -> int | None:
-    if not engine.info.device.startswith("cuda"):
-        return None
-    from aceslm.engine.devices import accelerator_peak_bytes
-
-    return accelerator_peak_bytes()
-
-
-def _engine_facts(engine: Engine) -> dict[str, object]:
-    info = engine.info
-    return {
-        "engine": info.engine_effective,
-        "device": info.device,
-        "dtype": info.dtype,
-        "quantization": info.quantization,
-        "determinism": info.determinism,
-        "footprint_bytes": info.footprint_bytes,
-    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from aceslm.config.grid import GridConfig
 from aceslm.config.strict_yaml import parse, read_yaml
 from aceslm.config.tracking import TrackingConfig, TrackingMode
 from aceslm.core.digests import digest, file_sha256
-from aceslm.core.errors import Locked
+from aceslm.core.errors import CorruptRun, Locked
 from aceslm.core.files import locked, read_json, write_json
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import require_plans
@@ -125,8 +126,9 @@ def _write_scripts(paths: RunPaths) -> None:
     sources = [file_sha256(path) for path in (paths.results, paths.summary_csv)]
     made_from = digest(sources, grid.model_dump(mode="json"))
     stamp = paths.wandb / "made_from.json"
-    if stamp.exists() and read_json(stamp) == made_from:
-        return
+    with suppress(OSError, CorruptRun):  # without a stamp that can be read they are made again
+        if read_json(stamp) == made_from:
+            return
     merged = read_merged(paths, require_plans(paths), grid)
     for cell, lines in cell_lines(merged):
         write_script(cell_script(paths, cell.cell_id), lines)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.comparisons import Comparison, compare_modes
+from aceslm.analysis.costs import Spent, cell_costs
 from aceslm.analysis.rows import RESULT_COLUMNS
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
@@ -36,6 +37,7 @@ class Merged:
     grid: GridConfig
     summary: Sequence[Mapping[str, Any]]
     coverage: Mapping[str, Any]
+    spent: Mapping[str, Spent]
 
     @property
     def complete(self) -> bool:
@@ -48,7 +50,8 @@ def read_merged(paths: RunPaths, plans: Sequence[Plan], grid: GridConfig) -> Mer
 
     summary = pd.read_csv(paths.summary_csv)
     rows = json.loads(summary.to_json(orient="records"))
-    return Merged(paths, plans, grid, rows, read_json(paths.coverage))
+    coverage = read_json(paths.coverage, f"aceslm aggregate {paths.root} writes it again")
+    return Merged(paths, plans, grid, rows, coverage, cell_costs(paths, plans))
 
 
 def cell_lines(merged: Merged) -> Iterator[tuple[Cell, list[Line]]]:
@@ -130,19 +133,8 @@ def _cell_summary(merged: Merged, cell: Cell, rows: pd.DataFrame) -> dict[str, A
         figures |= {key: value for key, value in fresh[0].items() if key not in {*place, "epoch", "seen"}}
     if seen and cell.split != "adapt":
         figures |= {f"seen/{key}": value for key, value in seen[-1].items() if key not in place}
-    return figures | _hours(merged, cell)  # of the whole cell, not of an epoch
-
-
-def _hours(merged: Merged, cell: Cell) -> dict[str, float]:
-    """Return the core hours and GPU hours of all attempts at a cell."""
-    hours = {"core_hours": 0.0, "gpu_hours": 0.0}
-    for shard in (shard for plan in merged.plans for shard in plan.shards if shard.cell_id == cell.cell_id):
-        for path in sorted(merged.paths.attempts(shard.shard_id).glob("*.ended.json")):
-            start = read_json(path.with_name(path.name.replace(".ended.", ".started.")))
-            wall_h = (read_json(path).get("wall_s") or 0.0) / 3600
-            hours["core_hours"] += wall_h * (start.get("cpus") or 1)
-            hours["gpu_hours"] += wall_h * (start.get("gpus") or 0)
-    return hours
+    spent = merged.spent[cell.cell_id]  # of the whole cell, not of an epoch
+    return figures | {"core_hours": spent.core_hours, "gpu_hours": spent.gpu_hours}
 
 
 def _curves(paths: RunPaths, cell: Cell, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aceslm.core.files import read_json
 from aceslm.core.logs import JsonLines
 from aceslm.core.paths import RunPaths
+from aceslm.run.attempt_files import last_attempt, read_attempts
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +81,13 @@ def files_of_shard(
     paths: RunPaths, shard_id: str, files: Iterable[Path]
 ) -> tuple[Mapping[str, Any], list[Path]]:
     """Return the last attempt at a shard (empty: none), and those of `files` that its task wrote."""
-    started = sorted(paths.attempts(shard_id).glob("*.started.json"), key=lambda path: path.stat().st_mtime)
-    if not started:
+    last = last_attempt(read_attempts(paths, shard_id))
+    if last is None:
         return {}, []
-    facts: dict[str, Any] = read_json(started[-1])
     # the pool names logs by its job id, the parent of the worker; Slurm by job and array index
-    name = str(facts["attempt"]).split("-r")[0]
-    keys = {name, name.split("_")[0], str(facts.get("parent_pid"))}
+    name = last.name.split("-r")[0]
+    keys = {name, name.split("_")[0], str(last.start.parent_pid if last.start else None)}
+    facts = {"attempt": last.name.partition("-p")[0], "host": last.start.host if last.start else "unknown"}
     return facts, [path for path in files if any(path.name.startswith(f"{key}_") for key in keys)]
 
 

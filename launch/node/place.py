@@ -18,6 +18,7 @@ from aceslm.core.engine import Engine
 from aceslm.core.errors import LaunchError
 from aceslm.core.files import process_alive
 from aceslm.core.listener import NoTracking
+from aceslm.core.machine import step_ranks
 from aceslm.core.paths import AttemptName
 from aceslm.core.values import Cell
 from aceslm.run.work import FlushPolicy, StopFlag, Worker
@@ -79,19 +80,19 @@ def local_place(intent: Intent, index: int) -> Place:
 
 def slurm_place(intent: Intent) -> Place:
     """Return the place of this Slurm task, with signals and deadline watched."""
-    environment = os.environ
+    environment, ranks = os.environ, step_ranks()
     job_id = environment["SLURM_JOB_ID"]
     name = AttemptName(
         job=environment.get("SLURM_ARRAY_JOB_ID", job_id),
         index=int(environment.get("SLURM_ARRAY_TASK_ID", "0")),
         restart=int(environment.get("SLURM_RESTART_COUNT", "0")),
-        rank=int(environment.get("SLURM_PROCID", "0")),
+        rank=ranks.rank,
     )
     flush_s = float(environment.get("ACESLM_FLUSH_S", "60"))
     place = Place(
         name,
         policy=FlushPolicy(rows=256, seconds=flush_s, progress_s=min(10.0, flush_s)),
-        num_ranks=int(environment.get("SLURM_NTASKS", "1")),
+        num_ranks=ranks.num_ranks,
         job_id=job_id,
         max_requeues=intent.max_requeues,
     )

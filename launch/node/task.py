@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 from aceslm.core.engine import Engine
@@ -16,11 +15,13 @@ from aceslm.core.run import Run
 from aceslm.core.values import Cell
 from aceslm.engine import load_engine
 from aceslm.plan.files import read_run
+from aceslm.run.failures import explained
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.tracking.live import shard_tracking
 from launch.ledger import Intent, WorkerOptions, read_intent
 from launch.node.log_files import log_to_stdout
 from launch.node.place import Place, local_place, slurm_place
+from launch.prepare.dtypes import refuse_other_dtype
 from launch.slurm.reconcile import memory_fraction, record_lost_attempts
 
 log = logging.getLogger(__name__)
@@ -37,14 +38,21 @@ class ShardTask:
     def __call__(self) -> None:
         """Run this task's shards on the node, or in a worker of the local pool."""
         log_to_stdout()
-        paths = RunPaths(Path(self.root))
-        intent = read_intent(paths, self.submission)
+        run = read_run(RunPaths(Path(self.root)))
+        intent = read_intent(run.paths, self.submission)
         on_slurm = os.environ.get("SUBMITIT_EXECUTOR") == "slurm"
         place = slurm_place(intent) if on_slurm else local_place(intent, self.index)
         if place.name.restart:
-            record_lost_attempts(paths, intent.tasks[self.index])
-        run_task(read_run(paths), intent, self.index, place)
-        place.leave()
+            _classify_lost(run.paths, intent.tasks[self.index])
+        run_task(run, intent, self.index, place)
+
+
+def _classify_lost(paths: RunPaths, shard_ids: Sequence[str]) -> None:
+    """Write down how earlier tries at this task died; what cannot be said now may be said later."""
+    try:
+        record_lost_attempts(paths, shard_ids)
+    except Exception as error:
+        log.warning("earlier attempts are not classified: %s", error)
 
 
 @dataclass(slots=True)
@@ -99,29 +107,60 @@ def _engine_key(cell: Cell, fraction: float) -> tuple[object, ...]:
 
 
 def run_task(run: Run, intent: Intent, index: int, place: Place) -> None:
-    """Run the shards of one task, one after another; a failing shard does not stop the others.
+    """Run the shards of one task one after another, then leave the place, whatever happened before.
+
+    A failing shard does not stop the others. A task that was preempted or is out of time goes back into the
+    queue also where shards of it failed.
 
     Raises:
         WorkError: one or more shards failed; each has its own ended file.
     """
+    names = intent.tasks[index]
+    try:
+        failures = _run_shards(run, intent, names, place)
+    finally:
+        place.leave()
+    if failures:
+        raise WorkError(f"{len(failures)} of {len(names)} shards failed; {failures[0]}")
+
+
+def _run_shards(run: Run, intent: Intent, names: Sequence[str], place: Place) -> list[str]:
+    """Run shards until one is stopped; return a line for each that failed."""
     engines = EngineCache(intent.options)
     tracking = shard_tracking(run.paths, run.plans)
     failures = []
-    for shard_id in intent.tasks[index]:
-        shard = run.shard(shard_id)
-        fraction = memory_fraction(run.paths, shard_id)
-        engines.retain(run.cell(shard.cell_id), fraction)
-        engine_for = partial(engines.engine_for, fraction=fraction)
-        try:
-            outcome = run_shard(run, shard, place.worker(engine_for, tracking))
-        except Exception as error:
-            log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
-            failures.append(f"{shard_id}: {error}")
-            continue
-        log.info("shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
-        if outcome is Outcome.STOPPED:
-            break
-    engines.close()
-    tracking.close()
-    if failures:
-        raise WorkError(f"{len(failures)} of {len(intent.tasks[index])} shards failed; {failures[0]}")
+    try:
+        for shard_id in names:
+            try:
+                engine_for = _engines_of(run, shard_id, intent, engines)
+                outcome = run_shard(run, run.shard(shard_id), place.worker(engine_for, tracking))
+            except Exception as error:
+                log.exception("shard %s failed", shard_id, extra={"shard": shard_id})
+                failures.append(f"{shard_id}: {explained(error)}")
+                continue
+            level = logging.WARNING if outcome is Outcome.HELD else logging.INFO
+            log.log(level, "shard %s: %s", shard_id, outcome.value, extra={"shard": shard_id})
+            if outcome is Outcome.STOPPED:
+                break
+    finally:
+        for close in (engines.close, tracking.close):
+            try:
+                close()
+            except Exception as error:  # the rows are written: nothing is lost
+                log.warning("while ending: %s", error)
+    return failures
+
+
+def _engines_of(run: Run, shard_id: str, intent: Intent, engines: EngineCache) -> Callable[[Cell], Engine]:
+    """Return what gives a shard its engines; others are closed, and another dtype than before is refused."""
+    fraction = memory_fraction(run.paths, shard_id)
+    own = run.cell(run.shard(shard_id).cell_id)
+    engines.retain(own, fraction)
+
+    def engine_for(cell: Cell) -> Engine:
+        engine = engines.engine_for(cell, fraction)
+        if cell == own and not intent.allow_mixed:
+            refuse_other_dtype(run, cell, engine.info.dtype)
+        return engine
+
+    return engine_for

@@ -12,8 +12,8 @@ from aceslm.core.values import Shard
 from aceslm.plan.files import read_run, save_plan
 from aceslm.plan.ranges import Ranges, as_ranges, unit_at
 from aceslm.results.status import run_status
+from aceslm.run.done import unfinished
 from aceslm.run.parts import finished_units
-from aceslm.run.published import unfinished
 from launch.ledger import intents
 from launch.slurm.reconcile import queued_shards
 

@@ -31,7 +31,10 @@ from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
 from aceslm.plan.files import load_plans, read_run, save_plan
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
-from launch.prepare.rates import PILOT_SAMPLES, measured_rates, model_key, shard_sizes
+from aceslm.run.workload import Workload, workload_of
+from launch.ledger import WorkerOptions
+from launch.prepare.rates import PILOT_SAMPLES, RateOf, TargetOf, shard_sizes
+from launch.prepare.targets import here, rate_finder
 from launch.prepare.tasks import LoadedTask, after, load_task, load_tasks
 
 _LOCK_WAIT_S = 120.0
@@ -53,6 +56,7 @@ class Prepared:
     earlier: tuple[Plan, ...]
     plan: Plan | None
     replan: Callable[[Sequence[Plan]], Plan | None]
+    rate_of: RateOf
 
     @property
     def run(self) -> Run:
@@ -67,10 +71,14 @@ def prepare(
     extra_task: LoadedTask | None = None,
     trust_remote_code: bool = False,
     pilot: bool = False,
+    target_of: TargetOf | None = None,
 ) -> Prepared:
     """Resolve models and tasks, expand the grid, and plan what no earlier plan of the run covers.
 
-    A pilot plans one small shard for each model and quantization whose rate is not known.
+    A pilot plans one small shard for each kind of work whose rate is not known.
+
+    Args:
+        target_of: where its cells will run; None is this machine.
 
     Raises:
         UsageError: an unknown name, a bad task file, a mode that does not fit.
@@ -96,7 +104,8 @@ def prepare(
     paths = RunPaths(results / f"{grid.name}-{run_digest(cells)}")
     earlier = load_plans(paths)
     resources = {name: model_resources(name, grid.resources) for name in grid.models}
-    sizes = _shard_sizes(grid, earlier[0].cells if earlier else cells, results, pilot)
+    rate_of = rate_finder(results, target_of or here(WorkerOptions(grid.engine)), grid.engine, resources)
+    sizes = _shard_sizes(grid, earlier[0].cells if earlier else cells, rate_of, pilot)
     narrowed = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
 
     def plan_after(known: Sequence[Plan]) -> Plan | None:
@@ -121,6 +130,7 @@ def prepare(
         earlier=earlier,
         plan=plan_after(earlier),
         replan=plan_after,
+        rate_of=rate_of,
     )
 
 
@@ -168,18 +178,18 @@ def _declare(prepared: Prepared, primary: Primary) -> None:
     declare(prepared.paths, made)
 
 
-def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], results: Path, pilot: bool) -> dict[str, int]:
-    """Return cell id -> shard size: as configured, else by measured rates."""
-    rates = measured_rates(results)
+def _shard_sizes(grid: GridConfig, cells: Sequence[Cell], rate_of: RateOf, pilot: bool) -> dict[str, int]:
+    """Return cell id -> shard size: as configured, else by measured rates; 0 leaves a cell out of a pilot."""
     if pilot:
-        unknown: dict[tuple[str, str], str] = {}
+        unknown: dict[Workload, str] = {}
         for cell in cells:
-            if model_key(cell) not in rates:
-                unknown.setdefault(model_key(cell), cell.cell_id)
+            workload = workload_of(cell, grid.engine)
+            if workload.kind == "plain" and rate_of(cell) is None:  # what needs a playbook has none yet
+                unknown.setdefault(workload, cell.cell_id)
         return {cell.cell_id: PILOT_SAMPLES if cell.cell_id in unknown.values() else 0 for cell in cells}
     if grid.shard_size is not None:
         return {}
-    return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rates)
+    return shard_sizes(cells, grid.shard_minutes, DEFAULT_SHARD_SIZE, rate_of)
 
 
 def model_resources(name: str, override: ResourcesConfig) -> Resources:

@@ -5,6 +5,7 @@ A controller that does not answer is a LaunchError with one line; accounting tha
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
 import shutil
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from aceslm.core.errors import LaunchError
 
 _TIMEOUT_S = 60.0
+_REQUEUE_TRIES = 3
 _DEFAULT_ARRAY_SIZE = 1001
 _OPTION_PREFIXES = ("SLURM_", "SBATCH_", "SQUEUE_", "SACCT_", "SCANCEL_", "SCONTROL_", "SINFO_")
 
@@ -30,6 +32,10 @@ STATE_CLASSES = {
     "CANCELLED": "cancelled",
     "REQUEUED": "preempted",
 }
+
+
+class Unanswered(LaunchError):
+    """A command of Slurm's took too long: nothing is known, neither yes nor no."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,47 +100,54 @@ def clean_environment() -> Iterator[None]:
 
     A user's SQUEUE_STATES=RUNNING would hide pending tasks, and they would be submitted a second time.
     """
-    hidden = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_OPTION_PREFIXES) and name != "SLURM_CONF"
-    }
-    for name in hidden:
-        del os.environ[name]
+    names = [name for name in os.environ if name.startswith(_OPTION_PREFIXES) and name != "SLURM_CONF"]
+    hidden = {name: os.environ.pop(name) for name in names}
     try:
         yield
     finally:
         os.environ.update(hidden)
 
 
-def run(command: Sequence[str], *, text: str | None = None, timeout_s: float = _TIMEOUT_S) -> str:
+def run(command: Sequence[str], *, timeout_s: float = _TIMEOUT_S) -> str:
     """Run one Slurm command and return its output.
 
     Raises:
-        LaunchError: it is not there, fails, or takes too long.
+        Unanswered: it takes too long.
+        LaunchError: it is not there, or fails.
     """
-    try:
-        with clean_environment():
-            result = subprocess.run(
-                list(command), input=text, capture_output=True, text=True, timeout=timeout_s, check=False
-            )
-    except FileNotFoundError:
-        raise LaunchError(f"{command[0]} is not on this machine") from None
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+    result = _completed(command, timeout_s=timeout_s)
     if result.returncode != 0:
         raise LaunchError(f"{command[0]}: {first_error(result.stderr or result.stdout)}")
     return result.stdout
 
 
+def _completed(
+    command: Sequence[str], text: str | None = None, timeout_s: float = _TIMEOUT_S
+) -> subprocess.CompletedProcess[str]:
+    """Run one Slurm command to its end: the only place that starts one."""
+    try:
+        with clean_environment():
+            return subprocess.run(
+                list(command),
+                input=text,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=timeout_s,
+                check=False,
+            )
+    except FileNotFoundError:
+        raise LaunchError(f"{command[0]} is not on this machine") from None
+    except subprocess.TimeoutExpired:
+        raise Unanswered(f"{command[0]} did not answer within {timeout_s:.0f} s") from None
+    except OSError as error:
+        raise LaunchError(f"{command[0]} cannot be run: {error.strerror or error}") from None
+
+
 def first_error(text: str) -> str:
     """Return the line of a Slurm command's complaint that says most."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    failed = [
-        line
-        for line in lines
-        if "fail" in line.lower() or "error" in line.lower() or "invalid" in line.lower()
-    ]
+    failed = [line for line in lines if re.search("fail|error|invalid", line.lower())]
     return (failed or lines or ["no message"])[-1]
 
 
@@ -173,19 +186,9 @@ def accounting(job_ids: Iterable[str]) -> list[Accounted] | None:
     ids = sorted(set(job_ids))
     if not ids:
         return []
-    command = [
-        "sacct",
-        "-n",
-        "-P",
-        "-X",
-        "-D",
-        "-j",
-        ",".join(ids),
-        "-o",
-        "JobID,State,ElapsedRaw,AllocCPUS,NodeList",
-    ]
+    wanted = ["-j", ",".join(ids), "-o", "JobID,State,ElapsedRaw,AllocCPUS,NodeList"]
     try:
-        output = run(command, timeout_s=20)
+        output = run(["sacct", "-n", "-P", "-X", "-D", *wanted], timeout_s=20)
     except LaunchError:
         return None
     rows = []
@@ -201,14 +204,11 @@ def max_array_size() -> int:
 
     Slurm's own default where no controller answers (a dry run on a laptop).
     """
-    try:
-        return int(_setting("MaxArraySize") or _DEFAULT_ARRAY_SIZE)
-    except LaunchError:
-        return _DEFAULT_ARRAY_SIZE
+    return int(_setting("MaxArraySize") or _DEFAULT_ARRAY_SIZE)
 
 
 def version() -> str | None:
-    """Return Slurm's version, None without Slurm."""
+    """Return Slurm's version; None without Slurm, or where it does not say."""
     return _setting("SLURM_VERSION") if installed() else None
 
 
@@ -224,8 +224,9 @@ def partition_limits(name: str | None) -> PartitionLimits | None:
     if not mine or (name and {row[0].rstrip("*") for row in mine} != set(names)):
         return None
     times = [_minutes(row[1]) for row in mine]
+    known = [time for time in times if time is not None]
     return PartitionLimits(
-        max_time_min=None if None in times else max(time for time in times if time is not None),
+        max_time_min=max(known) if len(known) == len(times) else None,
         nodes=len({row[4] for row in mine}),
         cpus_per_node=max(int(row[2].rstrip("+")) for row in mine),
         mem_mb_per_node=max(int(row[3].rstrip("+")) for row in mine),
@@ -234,10 +235,8 @@ def partition_limits(name: str | None) -> PartitionLimits | None:
 
 def partitions() -> list[str]:
     """Return the names of all partitions, the default one first."""
-    names = run(["sinfo", "-h", "-o", "%P"]).split()
-    return [
-        name.rstrip("*") for name in sorted(dict.fromkeys(names), key=lambda name: not name.endswith("*"))
-    ]
+    names = dict.fromkeys(run(["sinfo", "-h", "-o", "%P"]).split())
+    return [name.rstrip("*") for name in sorted(names, key=lambda name: not name.endswith("*"))]
 
 
 def cancel_by_name(name: str) -> None:
@@ -251,25 +250,24 @@ def release(job_ids: Iterable[str]) -> None:
 
 
 def requeue(job_id: str) -> None:
-    """Put a running job back into the queue."""
-    run(["scontrol", "requeue", job_id])
+    """Put a running job back into the queue; a slow controller is asked again at once."""
+    for left in reversed(range(_REQUEUE_TRIES)):
+        try:
+            run(["scontrol", "requeue", job_id], timeout_s=15)
+            return
+        except Unanswered:
+            if not left:
+                raise
 
 
 def test_only(text: str) -> str:
     """Ask Slurm whether it would accept this script; return what it says about its start.
 
     Raises:
+        Unanswered: it does not say in time.
         LaunchError: it would be refused.
     """
-    with clean_environment():
-        result = subprocess.run(
-            ["sbatch", "--test-only"],
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_S,
-            check=False,
-        )
+    result = _completed(["sbatch", "--test-only"], text)
     if result.returncode != 0:
         raise LaunchError(f"sbatch --test-only: {first_error(result.stderr)}")
     return first_error(result.stderr)
@@ -277,8 +275,6 @@ def test_only(text: str) -> str:
 
 def job_end_epoch_s(job_id: str) -> float | None:
     """Return when Slurm will end a running job (seconds since the epoch), None when it does not say."""
-    import datetime
-
     try:
         text = run(["squeue", "-h", "-j", job_id, "-o", "%e"], timeout_s=15).strip().splitlines()
         return datetime.datetime.fromisoformat(text[0]).timestamp()
@@ -287,7 +283,11 @@ def job_end_epoch_s(job_id: str) -> float | None:
 
 
 def _setting(key: str) -> str | None:
-    found = re.search(rf"^{key}\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+    """Return one line of Slurm's configuration; None where it does not say."""
+    try:
+        found = re.search(rf"^{key}\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+    except LaunchError:
+        return None
     return found[1] if found else None
 
 

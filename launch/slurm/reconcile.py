@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aceslm.core.errors import LaunchError
-from aceslm.core.files import create_json, process_alive, read_json
+from aceslm.core.files import create_json
 from aceslm.core.paths import RunPaths
+from aceslm.run.attempt_files import AttemptRecord, read_attempts
 from launch.ledger import Intent, intents, submitted_arrays
 from launch.slurm import client as slurm
 
@@ -62,21 +64,26 @@ def record_lost_attempts(paths: RunPaths, shard_ids: Iterable[str]) -> None:
 
     An attempt is lost when its task has been restarted since, or is no longer in the queue. Safe to repeat.
     """
-    lost = [(shard_id, name) for shard_id in shard_ids for name in _open_attempts(paths, shard_id)]
+    lost = [
+        (shard_id, one)
+        for shard_id in shard_ids
+        for one in read_attempts(paths, shard_id)
+        if not one.has_ended
+    ]
     if not lost:
         return
     try:
         running = _running_tasks(paths)
     except LaunchError:
         return  # who is alive is not known: say nothing
-    runs = slurm.accounting({name.split("_")[0] for _, name in lost if name[0].isdigit()})
-    for shard_id, name in lost:
-        if _is_alive(paths, shard_id, name, running):
+    runs = slurm.accounting({one.name.split("_")[0] for _, one in lost if one.name[0].isdigit()})
+    for shard_id, one in lost:
+        name = one.name
+        if _is_alive(paths, shard_id, one, running):
             continue
         failure, elapsed_s = _classify(name, runs)
-        started = read_json(paths.attempts(shard_id) / f"{name}.started.json")
         end = {
-            "attempt": started["attempt"],
+            "attempt": name.partition("-p")[0],
             "class": failure,
             "ended_at": None,
             "wall_s": elapsed_s,
@@ -88,18 +95,8 @@ def record_lost_attempts(paths: RunPaths, shard_ids: Iterable[str]) -> None:
 
 def memory_fraction(paths: RunPaths, shard_id: str) -> float:
     """Return 1, halved for every earlier attempt at this shard that ended as `oom` or `unknown`."""
-    folder = paths.attempts(shard_id)
-    ends = [read_json(path)["class"] for path in folder.glob("*.ended.json")] if folder.is_dir() else []
+    ends = [one.end.failure for one in read_attempts(paths, shard_id) if one.end]
     return 0.5 ** min(_MAX_HALVINGS, sum(end in {"oom", "unknown"} for end in ends))
-
-
-def _open_attempts(paths: RunPaths, shard_id: str) -> list[str]:
-    folder = paths.attempts(shard_id)
-    if not folder.is_dir():
-        return []
-    ended = {path.name.removesuffix(".ended.json") for path in folder.glob("*.ended.json")}
-    started = sorted(path.name.removesuffix(".started.json") for path in folder.glob("*.started.json"))
-    return [name for name in started if name not in ended]
 
 
 def _running_tasks(paths: RunPaths) -> dict[tuple[str, int], bool]:
@@ -110,11 +107,13 @@ def _running_tasks(paths: RunPaths) -> dict[tuple[str, int], bool]:
     return {(task.job_id, task.index or 0): True for task in slurm.queue(tokens)}
 
 
-def _is_alive(paths: RunPaths, shard_id: str, name: str, running: dict[tuple[str, int], bool]) -> bool:
-    job, index, restart = _parse(name)
+def _is_alive(
+    paths: RunPaths, shard_id: str, attempt: AttemptRecord, running: dict[tuple[str, int], bool]
+) -> bool:
+    job, index, restart = _parse(attempt.name)
     if not job.isdigit():  # a local worker: its process tells
-        started = read_json(paths.attempts(shard_id) / f"{name}.started.json")
-        return started.get("host") != os.uname().nodename or process_alive(int(started["pid"]))
+        elsewhere = attempt.start is not None and attempt.start.host != socket.gethostname()
+        return elsewhere or attempt.is_running
     later = [
         other
         for other in paths.attempts(shard_id).glob(f"{job}_{index}-r*.started.json")

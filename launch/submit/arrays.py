@@ -1,13 +1,13 @@
 """Cluster profile + plan -> arrays: which shards are a task, which tasks an array, how many run at once.
 
-plan = layout(run, shards, profile, rates)
+plan = layout(run, shards, profile, rate_of)
 plan.tasks, plan.arrays, plan.num_waiting
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from aceslm.config.cluster import ClusterProfile
@@ -15,7 +15,8 @@ from aceslm.core.errors import LaunchError, nearest
 from aceslm.core.run import Run
 from aceslm.core.values import Resources, Shard
 from aceslm.plan.shards import levels
-from launch.prepare.rates import Rate, model_key
+from launch.prepare.rates import Rate, RateOf
+from launch.prepare.targets import at_site
 from launch.slurm import client as slurm
 
 _Item = TypeVar("_Item")
@@ -54,15 +55,13 @@ class Layout:
     num_waiting: int
 
 
-def layout(
-    run: Run, shards: Sequence[Shard], profile: ClusterProfile, rates: Mapping[tuple[str, str], Rate]
-) -> Layout:
+def layout(run: Run, shards: Sequence[Shard], profile: ClusterProfile, rate_of: RateOf) -> Layout:
     """Decide tasks and arrays; what exceeds `max_submitted` waits for the next wave.
 
     A time limit is twice what measured rates say, where there are any, and never more than was asked for.
     """
     limit = profile.max_array_size or slurm.max_array_size()
-    groups = make_tasks(run, shards, profile, rates)
+    groups = make_tasks(run, shards, profile, rate_of)
     room = profile.max_submitted or sum(len(group.tasks) for group in groups)
     kept, waiting = [], 0
     for group in groups:
@@ -76,21 +75,22 @@ def layout(
 
 
 def make_tasks(
-    run: Run, shards: Sequence[Shard], profile: ClusterProfile, rates: Mapping[tuple[str, str], Rate]
+    run: Run, shards: Sequence[Shard], profile: ClusterProfile, rate_of: RateOf
 ) -> list[TaskGroup]:
     """Group shards by stage and resources, and pack those that share a model into tasks; stages in order."""
     stages = levels(shards)
-    largest: dict[tuple[str, str], int] = {}
+    rates = {name: rate_of(run.cell(name)) for name in {shard.cell_id for shard in shards}}
+    largest: dict[Rate, int] = {}
     for shard in (shard for shard in shards if shard.step == "answer"):
-        key = model_key(run.cell(shard.cell_id))
-        largest[key] = max(largest.get(key, 0), shard.num_units)
+        if rate := rates[shard.cell_id]:
+            largest[rate] = max(largest.get(rate, 0), shard.num_units)
     groups: dict[tuple[int, Resources], dict[tuple[str, ...], list[str]]] = {}
     for shard in sorted(shards, key=lambda one: stages[one.shard_id]):
         cell = run.cell(shard.cell_id)
         asked = at_site(run.resources(cell.model.name), profile)
-        rate = rates.get(model_key(cell))
+        rate = rates[shard.cell_id]
         if rate and shard.step == "answer":  # rates say nothing about roles
-            samples = largest[model_key(cell)] * profile.shards_per_task
+            samples = largest[rate] * profile.shards_per_task
             asked = replace(asked, time_min=rate.time_min(samples, cap=asked.time_min))
         place = (stages[shard.shard_id], asked)
         model = (cell.model.model_id, cell.model.revision, cell.quantization, cell.dtype)
@@ -104,12 +104,6 @@ def make_tasks(
 
 def _chunks(names: Sequence[_Item], size: int) -> list[tuple[_Item, ...]]:
     return [tuple(names[start : start + size]) for start in range(0, len(names), size)]
-
-
-def at_site(asked: Resources, profile: ClusterProfile) -> Resources:
-    """Return resources with what the profile says in their place."""
-    figures = {one.name: getattr(profile, one.name) for one in fields(Resources)}
-    return replace(asked, **{key: figure for key, figure in figures.items() if figure is not None})
 
 
 def make_arrays(

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from aceslm.core.run import Run
-from aceslm.core.values import Shard
+from aceslm.core.values import Cell, Resources, Shard
 from aceslm.results.status import RunStatus
+from launch.prepare.rates import Target
 from launch.prepare.run import Prepared
 
 OnTick = Callable[[RunStatus], None]
@@ -46,11 +47,18 @@ class Launcher(Protocol):
     def detached(self) -> bool:
         """Whether what was started goes on, and is merged, without this process."""
 
+    def target_of(self, cell: Cell, planned: Resources) -> Target:
+        """Return where a cell will run, as far as that is known before.
+
+        Args:
+            planned: what a task of its model asks for.
+        """
+
     def start(self, run: Run, shards: Sequence[Shard] | None = None) -> Started | None:
         """Start every unfinished shard (of `shards`) that nobody works on; None when there is none.
 
         Raises:
-            MixedRun: code or engine changed since the run began.
+            MixedRun: code, engine or dtype changed since the run began.
             LaunchError: they cannot be started; then none is.
         """
 

@@ -20,17 +20,21 @@ from typing import Any, ClassVar
 from aceslm.core.errors import LaunchError, WorkError
 from aceslm.core.paths import AttemptName
 from aceslm.core.run import Run
-from aceslm.core.values import Shard
+from aceslm.core.values import Cell, Resources, Shard
 from aceslm.results.status import run_status
-from aceslm.run.published import unfinished
+from aceslm.run.done import unfinished
 from aceslm.run.work import StopFlag
 from launch.ledger import Intent, WorkerOptions, refuse_mixture, running_launcher, write_intent, write_jobs
 from launch.node.log_files import log_to_file
 from launch.node.place import Place
 from launch.node.task import run_task
+from launch.prepare.dtypes import refuse_dtypes_here
+from launch.prepare.rates import Target
 from launch.prepare.run import Prepared
+from launch.prepare.targets import here
+from launch.prepare.workers import num_gpus
 from launch.submit.launcher import OnTick, Started, submission_folder
-from launch.submit.pool import LocalPool, num_gpus, pack, task_needs
+from launch.submit.pool import LocalPool, pack, task_needs
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ class LocalLauncher:
         """Deal every unfinished shard to the workers; `wait` lets them work.
 
         Raises:
-            MixedRun: code or engine changed since the run began.
+            MixedRun: code, engine or dtype changed since the run began.
             LaunchError: another local launcher is at work on this run.
         """
         wanted = unfinished(run, shards)
@@ -61,13 +65,14 @@ class LocalLauncher:
         paths = run.paths
         if not self.allow_mixed:
             refuse_mixture(paths, self.options)
+            refuse_dtypes_here(run, wanted, self.options)
         if other := running_launcher(paths):
             raise LaunchError(
                 f"{paths.root} is being worked on by pid {other.pid} (submission {other.number}): "
                 f"`aceslm status {paths.root}` follows it"
             )
         tasks = pack(wanted, lambda shard: _loaded_for(run, shard), self._num_workers)
-        self._intent = write_intent(paths, self.cluster, tasks, self.options)
+        self._intent = write_intent(paths, self.cluster, tasks, self.options, allow_mixed=self.allow_mixed)
         return Started(self._intent.number, len(tasks), len(wanted))
 
     def wait(self, run: Run, on_tick: OnTick) -> None:
@@ -97,6 +102,10 @@ class LocalLauncher:
     def preview(self, prepared: Prepared) -> Iterator[str]:
         """Yield nothing: here the plan is all there is."""
         yield from ()
+
+    def target_of(self, cell: Cell, planned: Resources) -> Target:
+        """Return this machine: the share of it that one worker gets."""
+        return here(self.options, self._num_workers)(cell, planned)
 
     @property
     def _num_workers(self) -> int:

@@ -6,9 +6,7 @@ submitit's own local executor starts every job at once; here at most `workers` r
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence, Set
@@ -25,6 +23,7 @@ from aceslm.core.values import Shard
 from aceslm.plan.shards import levels
 from launch.ledger import Intent
 from launch.node.task import ShardTask
+from launch.prepare.workers import cores_of_a_worker, num_gpus, visible_gpus
 from launch.show.console import note
 
 _NO_LIMIT_MIN = 60 * 24 * 365
@@ -144,28 +143,6 @@ def task_needs(tasks: Sequence[Sequence[str]], shards: Sequence[Shard]) -> list[
     ]
 
 
-def num_gpus() -> int:
-    """Return how many NVIDIA GPUs this process may use, without importing torch."""
-    visible = visible_gpus()
-    if visible is not None:
-        return len(visible)
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return 0
-    return len([line for line in listed.stdout.splitlines() if line.startswith("GPU ")])
-
-
-def visible_gpus() -> list[str] | None:
-    """Return the devices that CUDA_VISIBLE_DEVICES names (numbers or UUIDs); None where it is not set."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return None
-    return [name.strip() for name in visible.split(",") if name.strip() not in {"", "-1"}]
-
-
 def kill_tree(pid: int) -> None:
     """Kill a process and all its descendants."""
     try:
@@ -220,7 +197,7 @@ def _cores_for(workers: int) -> Iterator[None]:
     if workers == 1 or "ACESLM_CORES" in os.environ:
         yield
         return
-    os.environ["ACESLM_CORES"] = str(max(1, len(os.sched_getaffinity(0)) // workers))
+    os.environ["ACESLM_CORES"] = str(cores_of_a_worker(workers))
     try:
         yield
     finally:

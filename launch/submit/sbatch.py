@@ -16,6 +16,7 @@ from typing import Any
 
 from aceslm.config.cluster import ClusterProfile
 from aceslm.core.values import Resources
+from launch.prepare.targets import site_of
 
 _AGGREGATION = Resources(gpus=0, cpus=1, mem_gb=4, time_min=30)
 
@@ -30,7 +31,7 @@ def parameters(
 ) -> dict[str, Any]:
     """Return submitit's parameters of one array (or job); everything is submitted held."""
     offline = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
-    environment = {**offline, **profile.environment}
+    environment = {**offline, "ACESLM_SITE": site_of(profile), **profile.environment}
     exports = [f"export {key}={shlex.quote(value)}" for key, value in environment.items()]
     values: dict[str, Any] = {
         "job_name": name,

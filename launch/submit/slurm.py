@@ -17,10 +17,10 @@ from aceslm.core.errors import LaunchError
 from aceslm.core.files import locked
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
-from aceslm.core.values import Shard
+from aceslm.core.values import Cell, Resources, Shard
 from aceslm.plan.files import read_run
 from aceslm.results.status import run_status
-from aceslm.run.published import unfinished
+from aceslm.run.done import unfinished
 from launch.ledger import (
     Intent,
     WorkerOptions,
@@ -31,8 +31,9 @@ from launch.ledger import (
     write_intent,
 )
 from launch.node.log_files import log_to_stdout
-from launch.prepare.rates import measured_rates
+from launch.prepare.rates import Target
 from launch.prepare.run import Prepared
+from launch.prepare.targets import on_slurm, rates_of_run
 from launch.show.console import note
 from launch.slurm import client as slurm
 from launch.slurm.reconcile import queued_shards, record_lost_attempts
@@ -48,13 +49,17 @@ _PATIENCE = 10  # times that the controller may not answer in a row
 
 @dataclass(frozen=True, slots=True)
 class SlurmLauncher:
-    """How a run goes to Slurm; never part of a result's identity."""
+    """How a run goes to Slurm; never part of a result's identity.
+
+    `is_next_wave`: an aggregation sends what an earlier submission held back, by the code it runs itself.
+    """
 
     profile_name: str
     profile: ClusterProfile
     options: WorkerOptions
     allow_mixed: bool = False
     logs: Path = Path("logs")
+    is_next_wave: bool = False
 
     cluster: ClassVar[str] = "slurm"
     detached: ClassVar[bool] = True
@@ -75,9 +80,9 @@ class SlurmLauncher:
             if not wanted:
                 return None
             record_lost_attempts(paths, [shard.shard_id for shard in wanted])
-            if not self.allow_mixed:
+            if not (self.allow_mixed or self.is_next_wave):
                 refuse_mixture(paths, self.options)
-            plan = layout(run, wanted, self.profile, measured_rates(paths.root.parent))
+            plan = layout(run, wanted, self.profile, rates_of_run(run, self.profile, self.options))
             check_limits(plan.arrays, self.profile)
             intent = self._intend(paths, plan)
             submission = Submission(
@@ -100,7 +105,11 @@ class SlurmLauncher:
 
     def preview(self, prepared: Prepared) -> Iterator[str]:
         """Yield the scripts that would be submitted, which shards they run, and what they may cost."""
-        return slurm_preview(prepared, self.profile, self.logs)
+        return slurm_preview(prepared, self.profile, self.options, self.logs)
+
+    def target_of(self, cell: Cell, planned: Resources) -> Target:
+        """Return a node as the profile asks for it."""
+        return on_slurm(self.profile, self.options)(cell, planned)
 
     def _intend(self, paths: RunPaths, plan: Layout) -> Intent:
         return write_intent(
@@ -112,6 +121,7 @@ class SlurmLauncher:
             max_requeues=self.profile.max_requeues,
             time_min=min(array.resources.time_min for array in plan.arrays),
             signal_delay_s=self.profile.signal_delay_s,
+            allow_mixed=self.allow_mixed,
         )
 
 
@@ -144,7 +154,7 @@ def _start_next_wave(run: Run, intent: Intent) -> bool:
     if not waiting or intent.profile is None:
         return False
     profile = cluster_profile(intent.profile)
-    launcher = SlurmLauncher(intent.profile, profile, intent.options, allow_mixed=True)
+    launcher = SlurmLauncher(intent.profile, profile, intent.options, intent.allow_mixed, is_next_wave=True)
     return launcher.start(run, waiting) is not None
 
 

@@ -58,9 +58,9 @@ def _on_a_node(profile_name: str) -> None:
 
     from aceslm.config.cluster import cluster_profile
     from aceslm.core.values import Resources
+    from launch.prepare.targets import at_site
     from launch.show.console import note, say
     from launch.slurm import client as slurm
-    from launch.submit.arrays import at_site
     from launch.submit.sbatch import parameters, python_command
 
     slurm.require()

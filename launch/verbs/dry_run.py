@@ -29,8 +29,33 @@ def show_plan(prepared: Prepared, launcher: Launcher) -> None:
     )
     planned = sum(shard.num_units for earlier in prepared.earlier for shard in earlier.shards)
     say(f"{sum(shard.num_units for shard in shards):,} new samples; {planned:,} were planned before")
+    _say_sizes(prepared)
     for line in launcher.preview(prepared):
         say(line)
+
+
+def _say_sizes(prepared: Prepared) -> None:
+    """Say what the sizes of new shards rest on."""
+    from aceslm.plan.shards import DEFAULT_SHARD_SIZE
+    from launch.prepare.rates import basis
+    from launch.show.console import say
+
+    grid, shards = prepared.grid, prepared.plan.shards if prepared.plan else ()
+    named = {shard.cell_id for shard in shards if shard.step == "answer"}
+    cells = [cell for cell in prepared.run.cells if cell.cell_id in named] if named else []
+    if not cells:
+        return
+    if grid.shard_size is not None:
+        say(f"shard sizes: requested (shard_size: {grid.shard_size})")
+        return
+    said = basis(cells, prepared.rate_of)
+    if all(prepared.rate_of(cell) for cell in cells):
+        say(f"shard sizes: {said}, for {grid.shard_minutes:g} minutes each")
+    else:
+        say(
+            f"shard sizes: {said}; where nothing comparable was measured {DEFAULT_SHARD_SIZE} samples each "
+            "(--pilot measures first)"
+        )
 
 
 def _mode(cell: Cell) -> str:

@@ -18,8 +18,10 @@ from launch.verbs.options import JsonOption, SetOption
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.config.grid import GridConfig
     from aceslm.core.values import Cell
-    from aceslm.run.evolution_journal import Journal, StepNote
+    from aceslm.run.evolution_journal import Journal
+    from aceslm.run.evolution_state import StepNote
     from launch.prepare.run import Prepared
 
 
@@ -60,8 +62,11 @@ def evolve(
     with an `adapt` split also gets the held-out curve: the playbook of each epoch there, frozen, on the
     scored split. It is a run under results/, so it resumes like any other.
     """
+    from functools import partial
+
     from aceslm.config.grid import apply_override
     from launch.prepare.run import default_results, prepare, write_run
+    from launch.prepare.targets import here
     from launch.show.console import note, say
     from launch.verbs.results import conclude, show_evolutions
 
@@ -78,18 +83,21 @@ def evolve(
     for override in set_ or []:
         apply_override(values, override)
     grid, from_file = one_task_grid("evolve", values, task)
+    _require_one_evolution(grid)
     if output_dir is not None:
         inputs = task_inputs(model, task)
         for key, name in (("playbook", grid.ace.playbook), ("frozen_playbook", grid.ace.frozen_playbook)):
             inputs[f"ace.{key}"] = Path(name) if name else None
         _check_folder(output_dir, grid.ace.epochs, inputs)
-    prepared = prepare(grid, default_results(), extra_task=from_file)
-    if prepared.tasks[0].tables.adapt is not None:
-        grid = grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")})
-        prepared = prepare(grid, default_results(), extra_task=from_file)
+    options = how.options(grid)
+    plan = partial(prepare, results=default_results(), extra_task=from_file, target_of=here(options))
+    prepared = plan(grid)
+    if prepared.tasks[0].tables.adapt is not None and "ace_frozen" not in grid.modes:
+        prepared = plan(grid.model_copy(update={"modes": (*grid.modes, "ace_frozen")}))
+    _evolving_cell(prepared)
     planned = write_run(prepared)
     paths = planned.paths
-    if not answer_here(planned, how.options(grid), how.allow_mixed):
+    if not answer_here(planned, options, how.allow_mixed):
         note(f"already complete: {paths.root}")
 
     def show() -> None:
@@ -104,6 +112,39 @@ def evolve(
             say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
 
     conclude(paths, show)
+
+
+def _require_one_evolution(grid: GridConfig) -> None:
+    """Refuse, before anything runs, settings that would evolve no playbook or several.
+
+    Raises:
+        UsageError: names the key, and where several are compared.
+    """
+    from aceslm.core.errors import UsageError
+
+    instead = {"models": "--model-id", "quantization": "--quantization", "seeds": "--seed"}
+    for key in (*instead, "variants"):
+        if (count := len(getattr(grid, key))) > 1:
+            one = f"give one with {instead[key]}" if key in instead else "give one"
+            raise UsageError(
+                f"--set {key}=...: evolve shows how one playbook evolves, and these would be {count}: {one}, "
+                f"or compare them with `{key}:` in a grid file and `aceslm submit`"
+            )
+    if "ace" not in grid.modes:
+        raise UsageError(
+            f"--set modes=[{', '.join(grid.modes)}]: evolve shows how a playbook evolves: put 'ace' among "
+            "them, or run the others with `aceslm run --mode` or `aceslm submit`"
+        )
+
+
+def _evolving_cell(prepared: Prepared) -> Cell:
+    """Return the one cell whose playbook evolves while it is scored."""
+    from aceslm.core.errors import UsageError
+
+    found = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]
+    if len(found) != 1:
+        raise UsageError(f"evolve shows how one playbook evolves, and these settings make {len(found)}")
+    return found[0]
 
 
 def _check_folder(folder: Path, epochs: int, inputs: Mapping[str, Path | None]) -> None:
@@ -131,7 +172,7 @@ def _export(prepared: Prepared, folder: Path) -> list[EpochLine]:
     from aceslm.run.evolution_journal import Journal
 
     frame = read_results(prepared.paths.results).to_pandas()
-    (ace,) = [cell for cell in prepared.cells if cell.mode == "ace" and cell.split != "adapt"]
+    ace = _evolving_cell(prepared)
     journal = Journal(prepared.paths.playbooks(ace.cell_id))
     folder.mkdir(parents=True, exist_ok=True)
     lines = []
@@ -168,7 +209,8 @@ def _step(journal: Journal, epoch: int) -> StepNote:
     from aceslm.core.errors import CorruptRun
 
     if (state := journal.state()) is None:
-        raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: restore it")
+        root = journal.folder.parent.parent
+        raise CorruptRun(f"{journal.folder}: state.json is missing from a complete run: aceslm retry {root}")
     version = state.epochs[epoch - 1] if epoch else state.version
     return next(step for step in journal.steps() if step.version == version)
 

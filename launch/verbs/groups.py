@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
-from launch.verbs.options import BatchOption, DeviceOption, EngineOption, LimitOption, SetOption
+from launch.verbs.options import (
+    BatchOption,
+    DeviceOption,
+    EngineOption,
+    LimitOption,
+    MixedOption,
+    SetOption,
+)
 
 if TYPE_CHECKING:
     from aceslm.config.grid import GridConfig
@@ -160,9 +167,7 @@ class How:
 
     device: DeviceOption = "auto"
     batch_size: BatchOption = None
-    allow_mixed: Annotated[
-        bool, typer.Option("--allow-mixed", help="Go on although code or engine changed since the run began.")
-    ] = False
+    allow_mixed: MixedOption = False
 
     def options(self, grid: GridConfig) -> WorkerOptions:
         """Return what workers are told; the grid already has the batch size that was asked for."""

@@ -29,11 +29,13 @@ def one_task_grid(
     from aceslm.core.errors import UsageError
     from launch.prepare.tasks import load_task_file
 
+    if "tasks" in values:
+        raise UsageError(f"--set tasks=...: `aceslm {verb}` has one task, --task-name or --dataset-path")
     if (choice.task_name is None) == (choice.dataset_path is None):
         raise UsageError("give either --task-name (see `aceslm tasks`) or --dataset-path FILE --domain NAME")
     task = load_task_file(choice.dataset_path, choice.domain) if choice.dataset_path else None
     name = task.table.task_name if task else choice.task_name
-    return parse(GridConfig, {**values, "tasks": [name], "name": verb}, f"aceslm {verb}"), task
+    return parse(GridConfig, {"name": verb, **values, "tasks": [name]}, f"aceslm {verb}"), task
 
 
 def answer_here(run: Run, options: WorkerOptions, allow_mixed: bool) -> bool:

@@ -27,6 +27,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a grid key, e.g. --set generation.max_new_tokens=16."),
 ]
+MixedOption = Annotated[
+    bool,
+    typer.Option("--allow-mixed", help="Go on although code, engine or dtype changed since the run began."),
+]
 ResultsOption = Annotated[Path | None, typer.Option(help="Where run directories go; default results/.")]
 
 

@@ -134,16 +134,22 @@ def require_answered(coverage: Coverage, run: Run) -> None:
     from aceslm.results.status import run_status
 
     failed = run_status(run).shards("failed") if coverage.missing and not coverage.corrupt else []
-    classes = {shard.last_class for shard in failed}
-    if "data" in classes <= {"data", "upstream"} and {one.shard_id for one in failed} >= set(
-        coverage.missing
-    ):
-        causes = dict.fromkeys(shard.message for shard in failed if shard.last_class == "data")
+    blaming = [shard for shard in failed if _blames_input(run.paths, shard.shard_id)]
+    explained = {shard.shard_id for shard in failed if shard in blaming or shard.last_class == "upstream"}
+    if blaming and explained >= {*coverage.missing, *(shard.shard_id for shard in failed)}:
+        causes = dict.fromkeys(shard.message for shard in blaming)
         raise UsageError(
             f"{len(coverage.missing)} of {coverage.shards_planned} shards cannot be answered: "
             f"{'; '.join(map(str, causes))}"
         )
     require_complete(coverage, run.paths)
+
+
+def _blames_input(paths: RunPaths, shard_id: str) -> bool:
+    from aceslm.run.attempt_files import last_attempt, read_attempts
+
+    last = last_attempt(one for one in read_attempts(paths, shard_id) if one.end)
+    return last is not None and last.end is not None and last.end.blames_input
 
 
 def show_results(paths: RunPaths, as_json_: bool) -> None:

@@ -53,8 +53,11 @@ def run(
 
     It is a one-cell run under results/, so it resumes like any other.
     """
+    from functools import partial
+
     from launch.prepare.outputs import refuse_inputs
     from launch.prepare.run import default_results, prepare, write_run
+    from launch.prepare.targets import here
     from launch.show.console import note
     from launch.verbs.results import conclude
 
@@ -76,15 +79,20 @@ def run(
     }
     grid, from_file = one_task_grid("run", values, task)
 
-    def plan() -> Prepared:
-        results = output_dir or default_results()
-        return prepare(grid, results, extra_task=from_file, trust_remote_code=trust_remote_code)
-
+    options = how.options(grid)
+    plan = partial(
+        prepare,
+        grid,
+        output_dir or default_results(),
+        extra_task=from_file,
+        trust_remote_code=trust_remote_code,
+        target_of=here(options),
+    )
     prepared = plan()
     if fresh and _set_aside(prepared.paths.root):
         prepared = plan()
     planned = write_run(prepared)
-    if not answer_here(planned, how.options(grid), how.allow_mixed):
+    if not answer_here(planned, options, how.allow_mixed):
         note(f"already complete ({planned.paths.root}): --fresh to redo")
 
     def show() -> None:

@@ -37,7 +37,8 @@ def submit(
     pilot: Annotated[
         bool,
         typer.Option(
-            "--pilot", help="Measure first: one small shard a model; then plan the rest by its rate."
+            "--pilot",
+            help="Measure first: a small shard for each model and task; then plan by its rate.",
         ),
     ] = False,
     plan_only: Annotated[
@@ -66,8 +67,13 @@ def submit(
     launcher = where.launcher(wanted, how)
 
     def plan(*, pilot: bool = False) -> Prepared:
-        results = output_dir or default_results()
-        return prepare(wanted, results, trust_remote_code=trust_remote_code, pilot=pilot)
+        return prepare(
+            wanted,
+            output_dir or default_results(),
+            trust_remote_code=trust_remote_code,
+            pilot=pilot,
+            target_of=launcher.target_of,
+        )
 
     if dry_run:
         from launch.verbs.dry_run import show_plan
@@ -76,7 +82,7 @@ def submit(
         return
     if pilot and (first := plan(pilot=True)).plan is not None:
         run = _written(first, launcher)
-        note("pilot: measuring one small shard for each model")
+        note("pilot: measuring one small shard for each model and task")
         with live_table() as show:
             launcher.start(run)
             launcher.wait(run, show)

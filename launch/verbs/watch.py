@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -33,8 +33,7 @@ def status(
 ) -> None:
     """Show the progress of a run from its files; without RUN, list the runs."""
     from aceslm.core.paths import RunPaths
-    from aceslm.plan.files import read_run
-    from aceslm.results.status import list_runs, run_status
+    from aceslm.results.status import list_runs
     from launch.show.console import print_json, print_table, say
     from launch.show.live import progress_line
 
@@ -44,7 +43,7 @@ def status(
     import os
 
     folder = output_dir or Path(os.environ.get("ACESLM_RESULTS", "results"))
-    runs = [run_status(read_run(paths)) for paths in list_runs(folder)]
+    runs = list(_readable(list_runs(folder)))
     if json_:
         print_json([_as_json(each) for each in runs])
     elif runs:
@@ -52,6 +51,20 @@ def status(
         print_table(f"runs in {folder}", ["run", "state", "progress"], rows)
     else:
         say(f"no runs in {folder}/ yet: aceslm submit configs/quickstart.yaml")
+
+
+def _readable(runs: Iterable[RunPaths]) -> Iterator[RunStatus]:
+    """Yield the status of every run that can be read, and say which cannot."""
+    from aceslm.core.errors import RunError
+    from aceslm.plan.files import read_run
+    from aceslm.results.status import run_status
+    from launch.show.console import note
+
+    for paths in runs:
+        try:
+            yield run_status(read_run(paths))
+        except RunError as error:
+            note(f"not shown: {error}")
 
 
 def _watch(paths: RunPaths) -> None:
@@ -192,17 +205,17 @@ def _show_failed(run: Run, files: list[Path], as_json_: bool) -> None:
 
 
 def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, Any]:
-    from aceslm.core.files import read_json
+    from aceslm.run.attempt_files import last_attempt, read_attempts
     from launch.node.log_files import files_of_shard, lines_of_shard
 
-    ends = sorted(paths.attempts(shard.shard_id).glob("*.ended.json"))
+    last = last_attempt(one for one in read_attempts(paths, shard.shard_id) if one.end)
     _, found = files_of_shard(paths, shard.shard_id, files)
     return {
         "shard": shard.shard_id,
         "class": shard.last_class,
         "attempts": shard.attempts,
         "message": shard.message,
-        "traceback": read_json(ends[-1]).get("traceback") if ends else None,
+        "traceback": last.end.traceback if last and last.end else None,
         "log": lines_of_shard(found, shard.shard_id)[-_TAIL_LINES:],
     }
 

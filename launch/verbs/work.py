@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from launch.verbs.options import BatchOption, DeviceOption, RunArgument
+from launch.verbs.options import BatchOption, DeviceOption, MixedOption, RunArgument
 
 
 def work(
@@ -14,6 +14,7 @@ def work(
     index: Annotated[int, typer.Option("--index", min=0, help="Which shard, counted over all plans from 0.")],
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
+    allow_mixed: MixedOption = False,
 ) -> None:
     """Run one shard of a planned run in this process, resuming what it has; for scripts without submitit."""
     import os
@@ -25,7 +26,7 @@ def work(
     from aceslm.core.errors import UsageError
     from aceslm.core.paths import AttemptName, RunPaths
     from aceslm.plan.files import read_run
-    from aceslm.run.attempts import code_digest
+    from aceslm.run.source import code_digest
     from launch.ledger import Intent, WorkerOptions
     from launch.node.log_files import log_to_stdout
     from launch.node.place import Place, slurm_place
@@ -50,12 +51,11 @@ def work(
         pid=os.getpid(),
         created_at=time.time(),
         max_requeues=20,
+        allow_mixed=allow_mixed,
     )
     if "SLURM_JOB_ID" in os.environ:
         log_to_stdout()
-        place = slurm_place(intent)
-        run_task(planned, intent, 0, place)
-        place.leave()
+        run_task(planned, intent, 0, slurm_place(intent))
     else:
         with interruptible() as stop:
             name = f"w{socket.gethostname()}.{os.getpid()}".replace("_", "-")

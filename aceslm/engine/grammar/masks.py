@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from aceslm.core.errors import EngineError
-from aceslm.engine.devices import available_cores
+from aceslm.core.machine import available_cores
 from aceslm.engine.grammar.bounded_schema import check_bounded
 from aceslm.engine.grammar.position import Position, bounded_strings
 
