@@ -35,6 +35,7 @@ from aceslm.ace.roles.messages import credit, reflector_messages
 from aceslm.ace.roles.parsing import parse_reflection
 from aceslm.ace.roles.schemas import REFLECTOR_JSON, REFLECTOR_MAX_NEW_TOKENS
 from aceslm.core.ace_config import AceConfig
+from aceslm.core.contexts import context_key
 from aceslm.core.digests import digest
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import Sample, Unit
@@ -161,6 +162,5 @@ def _reflector_prompt(ace: AceConfig, playbook: Playbook, answer: Answer, turn: 
 def _by_context(samples: Iterable[Sample]) -> dict[tuple[bool, str], list[Sample]]:
     contexts: dict[tuple[bool, str], list[Sample]] = {}
     for sample in samples:
-        key = (True, sample.context_id) if sample.context_id else (False, sample.sample_id)
-        contexts.setdefault(key, []).append(sample)
+        contexts.setdefault(context_key(sample), []).append(sample)
     return contexts

@@ -23,10 +23,11 @@ import pyarrow.csv as pa_csv
 from aceslm.analysis.comparisons import compare_modes
 from aceslm.analysis.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.analysis.evolved_playbooks import evolution_figures
-from aceslm.analysis.preregistration import primary_sentences, read_declaration
-from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.extensions import looked_at
+from aceslm.analysis.preregistration import primary_sentences
+from aceslm.analysis.rows import read_rows
 from aceslm.analysis.scored_before import note_looks
-from aceslm.analysis.summary import ShardCost, summarize
+from aceslm.analysis.summary import shard_cost, summarize
 from aceslm.analysis.tables import write_summary
 from aceslm.core.errors import CorruptRun, IncompleteRun
 from aceslm.core.files import locked, read_json, replacing, write_json
@@ -102,40 +103,26 @@ def merge_run(paths: RunPaths, *, report: bool = True) -> Coverage:
 
 
 def _write_summary(paths: RunPaths, plans: Sequence[Plan], coverage: Coverage, census: _Census) -> None:
-    stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
-    frame = read_table(paths.results, stored).to_pandas()
+    frame = read_rows(paths.results)
     spent, points = cell_costs(paths, plans), break_evens(paths, plans, frame)
     write_json(paths.costs, cost_values(spent, points))
     evolutions = evolution_figures(paths, plans)
     if evolutions:
         write_json(paths.evolutions, [asdict(one) for one in evolutions])
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
-    comparisons, declared = compare_modes(frame, greedy=greedy), read_declaration(paths)
+    comparisons = compare_modes(frame, greedy=greedy, extended=looked_at(plans))
+    costs = {shard_id: shard_cost(read_done(paths.done(shard_id))) for shard_id in census.done}
     write_summary(
-        summarize(frame, _shard_costs(paths, census.done), spent),
+        summarize(frame, costs, spent),
         paths.summary_csv,
         paths.summary_md,
         title=paths.root.name,
         note=None if coverage.complete else f"PARTIAL: {explain(coverage, paths)}",
         comparisons=comparisons,
-        primary=[line for line, _ in primary_sentences(declared, comparisons.fresh)] if declared else (),
+        primary=[line for line, _ in primary_sentences(paths, plans, frame)],
         costs=cost_lines(plans, spent, points),
         evolutions=evolutions,
     )
-
-
-def _shard_costs(paths: RunPaths, shard_ids: Sequence[str]) -> dict[str, ShardCost]:
-    """Return what the finishers of these shards noted."""
-    costs = {}
-    for shard_id in shard_ids:
-        timings = read_done(paths.done(shard_id)).get("timings", {})
-        rows = timings.get("rows_generated")
-        costs[shard_id] = ShardCost(
-            timings.get("peak_memory_bytes"),
-            timings.get("accelerator_peak_bytes"),
-            timings["generate_s"] / rows if rows else None,
-        )
-    return costs
 
 
 def require_complete(coverage: Coverage, paths: RunPaths) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+Z_95 = 1.959963984540054  # the normal distribution's 97.5 % point
+
 
 @dataclass(frozen=True, slots=True)
 class Interval:
