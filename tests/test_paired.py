@@ -6,7 +6,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from aceslm.analysis.statistics.accuracy import Interval, wilson_interval
+from aceslm.analysis.statistics.accuracy import Interval, proportion_interval, wilson_interval
 from aceslm.analysis.statistics.intervals import accuracy_interval, mean_interval
 from aceslm.analysis.statistics.labels import macro_f1, matthews
 from aceslm.analysis.statistics.paired import holm, mcnemar, paired_comparison
@@ -212,7 +212,7 @@ def test_repeating_every_question_ten_times_makes_no_interval_narrower() -> None
 
 
 def test_the_interval_of_an_accuracy_is_chosen_by_the_contexts() -> None:
-    assert accuracy_interval([1, 0, 1], ["a", "b", "c"]) == wilson_interval(2, 3)
+    assert accuracy_interval([1, 0, 1], ["a", "b", "c"]) == proportion_interval(2, 3)
     assert accuracy_interval([], []) == wilson_interval(0, 0)
     pairs = [f"c{number // 2}" for number in range(40)]
     correct = [1, 0, 0, 0] * 10
@@ -225,6 +225,20 @@ def test_contexts_without_a_single_miss_are_counted_as_one_sample_each(right: in
     tables = [number // 6 for number in range(120)]
     found, wilson = accuracy_interval([right] * 120, tables), wilson_interval(20 * right, 20)
     assert (found.low, found.high) == pytest.approx((wilson.low, wilson.high))
+
+
+@pytest.mark.parametrize("n", [20, 23, 50, 120, 300])
+def test_the_interval_of_single_questions_holds_the_truth_at_any_accuracy(n: int) -> None:
+    """Counted over all outcomes, not simulated."""
+    ends = [proportion_interval(right, n) for right in range(n + 1)]
+    lows, highs = np.array([one.low for one in ends]), np.array([one.high for one in ends])
+    for share in np.linspace(0.02, 0.98, 49):
+        chances = stats.binom.pmf(np.arange(n + 1), n, share)
+        assert chances[(lows <= share) & (share <= highs)].sum() >= 0.928
+    assert lows == pytest.approx(1 - highs[::-1])
+    assert (highs - lows).mean() < 1.06 * np.mean(
+        [wilson_interval(right, n).high - wilson_interval(right, n).low for right in range(n + 1)]
+    )
 
 
 def test_two_contexts_say_next_to_nothing() -> None:

@@ -82,10 +82,10 @@ def _first_places(rows: pd.DataFrame) -> list[int]:
     full = rows.reindex(columns=list(dict.fromkeys([*rows.columns, *_ANSWER, "unit_id"])))
     for name, default in _DEFAULTS.items():
         full[name] = full[name].astype(object).where(full[name].notna(), default)
-    named = full["unit_id"].notna()
     full["said"] = full["pred"].map(_text).where(full["pred"].notna(), "") if "pred" in full else ""
     full["correct"] = full["correct"].map(as_bit)
     full = full[full["sample_id"].notna()]
+    named = full["unit_id"].notna()
     again: set[int] = set()
     for key in (["unit_id"], _ANSWER):
         part = full[named] if key == ["unit_id"] else full.drop(index=list(again))

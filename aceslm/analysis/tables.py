@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FOOTNOTE = (
-    "Intervals are 95 %: Wilson's, of contexts where these hold several questions. The score is token F1, "
-    "the headline of tasks with span answers. Failed and unparsed samples count as wrong."
+    "Intervals are 95 %: Wilson's, over contexts where these hold several questions, else with the mid-P "
+    "interval. The score is token F1, the headline of tasks with span answers. Failed and unparsed samples "
+    "count as wrong."
 )
 COMPARISON_FOOTNOTE = (
     "A difference is that of two means on the same samples, seeds averaged: of token F1 where a task has "

@@ -9,7 +9,7 @@ t is held possible where sum(X - t n) is within 1.96 of its own standard deviati
 larger, from what the mean t would need in contexts that hold something and were not among the few that were
 drawn. Nothing is drawn at random: the same rows in any order give the same interval.
 
-`python tests/simulate_intervals.py` prints how often the truth is inside.
+`python tests/simulations.py` prints how often the truth is inside.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aceslm.analysis.statistics.accuracy import Z_95, Interval, wilson_interval
+from aceslm.analysis.statistics.accuracy import Z_95, Interval, proportion_interval
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -31,14 +31,14 @@ _DECIMALS = 9  # sums of averages differ in the last bits
 
 
 def accuracy_interval(correct: Sequence[int], context_ids: Sequence[Hashable]) -> Interval:
-    """Return the 95 % interval of an accuracy: Wilson where every context is a single question.
+    """Return the 95 % interval of an accuracy: that of a proportion where every context is a single question.
 
     Args:
         correct: n values 0 or 1.
         context_ids: n keys of contexts.
     """
     if len(set(context_ids)) == len(correct):
-        return wilson_interval(int(sum(correct)), len(correct))
+        return proportion_interval(int(sum(correct)), len(correct))
     return mean_interval(np.asarray(correct, dtype=float), context_ids)
 
 
