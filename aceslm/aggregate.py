@@ -6,26 +6,25 @@ made.coverage, made.told
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from aceslm.analysis.comparisons import compare_modes
 from aceslm.analysis.costs import break_evens, cell_costs, cost_lines, cost_values
 from aceslm.analysis.evolved_playbooks import evolution_figures
-from aceslm.analysis.preregistration import primary_sentences, read_declaration
-from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.extensions import looked_at
+from aceslm.analysis.preregistration import primary_sentences
+from aceslm.analysis.rows import read_rows
 from aceslm.analysis.scored_before import note_looks
-from aceslm.analysis.summary import ShardCost, summarize
+from aceslm.analysis.summary import shard_cost, summarize
 from aceslm.analysis.tables import write_summary
 from aceslm.core.files import locked, write_json
-from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.plan.files import read_run
 from aceslm.report import try_report
 from aceslm.results.coverage import Coverage, explain, require_complete
 from aceslm.results.merge import MergedShards, merge_shards
-from aceslm.run.done import read_done
+from aceslm.run.done import timings_of
 from aceslm.run.parts import discard_parts
 from aceslm.tracking.aggregate import Told, track_run
 
@@ -69,37 +68,22 @@ def aggregate(paths: RunPaths, *, report: bool = True, tell: bool = True) -> Agg
 
 def _write_summary(run: Run, merged: MergedShards) -> None:
     paths, plans, coverage = run.paths, run.plans, merged.coverage
-    stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
-    frame = read_table(paths.results, stored).to_pandas()
+    frame = read_rows(paths.results)
     spent, points = cell_costs(paths, plans), break_evens(paths, plans, frame)
     write_json(paths.costs, cost_values(spent, points))
     evolutions = evolution_figures(paths, plans)
     if evolutions:
         write_json(paths.evolutions, [asdict(one) for one in evolutions])
-    comparisons, declared = compare_modes(frame, greedy=run.greedy), read_declaration(paths)
+    comparisons = compare_modes(frame, greedy=run.greedy, extended=looked_at(plans))
+    costs = {shard_id: shard_cost(timings_of(paths, shard_id)) for shard_id in merged.done}
     write_summary(
-        summarize(frame, _shard_costs(paths, merged.done), spent),
+        summarize(frame, costs, spent),
         paths.summary_csv,
         paths.summary_md,
         title=paths.root.name,
         note=None if coverage.complete else f"PARTIAL: {explain(coverage, paths)}",
         comparisons=comparisons,
-        primary=[line for line, _ in primary_sentences(declared, comparisons.fresh)] if declared else (),
+        primary=[line for line, _ in primary_sentences(paths, plans, frame)],
         costs=cost_lines(plans, spent, points),
         evolutions=evolutions,
     )
-
-
-def _shard_costs(paths: RunPaths, shard_ids: Sequence[str]) -> dict[str, ShardCost]:
-    """Return what the finishers of these shards noted."""
-    costs = {}
-    for shard_id in shard_ids:
-        done = read_done(paths, shard_id)
-        timings = done.timings if done else {}
-        rows = timings.get("rows_generated")
-        costs[shard_id] = ShardCost(
-            timings.get("peak_memory_bytes"),
-            timings.get("accelerator_peak_bytes"),
-            timings["generate_s"] / rows if rows else None,
-        )
-    return costs

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,19 @@ from ace_values import LESSONS
 from shards import work_shard
 from teaching import BAD, GOOD, Taught, files, gold, journal, planned, play, shown, split_task, state
 
-from aceslm.ace.gate import GateLedger
+from aceslm.ace.gate import GateLedger, draw_minibatch
 from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED
 from aceslm.ace.roles.schemas import CURATOR_JSON
+from aceslm.ace.round import rounds_of
 from aceslm.ace.validation import divided
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.errors import ConfigError
 from aceslm.core.paths import AttemptName
-from aceslm.core.values import Sample
+from aceslm.core.prompts import Prompt
+from aceslm.core.values import GenerationSettings, Sample
 from aceslm.run import evolution_journal as journals
 from aceslm.run import evolve as evolving
+from launch.prepare.tasks import after, load_task
 
 EVOLVE = ("evolve",)
 VALIDATE = range(8, 20)
@@ -82,15 +87,16 @@ def test_the_gate_asks_whole_contexts_drawn_anew_each_epoch_and_counts_them(tmp_
 
 def test_an_evolution_that_lost_on_the_whole_validation_split_ends_where_it_began(tmp_path: Path) -> None:
     engine = Taught()
-    paths, plan = planned(tmp_path, gate=True, gate_samples=2, epochs=1)
+    paths, plan = planned(tmp_path, gate=True, gate_samples=4, epochs=1)
     play(paths, plan, engine, steps=EVOLVE)
-    (drawn,) = {n // 2 for batch in range(len(engine.batches)) if len(engine.questions(batch)) == 2
-                for n in engine.questions(batch)}  # fmt: skip
+    drawn = {n // 2 for batch in range(len(engine.batches)) if len(engine.questions(batch)) == 4
+             for n in engine.questions(batch) if n in VALIDATE}  # fmt: skip
+    assert len(drawn) == 2
 
     def knows(number: int, text: str) -> bool:
-        return number >= 8 and (BAD in text) == (number // 2 == drawn)
+        return number >= 8 and (BAD in text) == (number // 2 in drawn)
 
-    other, plan = planned(tmp_path / "other", gate=True, gate_samples=2, epochs=1)
+    other, plan = planned(tmp_path / "other", gate=True, gate_samples=4, epochs=1)
     play(other, plan, Taught(knows, lambda _: [BAD]), steps=EVOLVE)
     notes = [(note.kind, note.accepted) for note in journal(other, plan).steps()]
     assert notes[-2:] == [("gate", True), ("final", False)]
@@ -229,3 +235,68 @@ def test_an_ended_evolution_has_one_file_of_steps_and_one_of_calls(tmp_path: Pat
     assert [note.version for note in notes] == list(range(8))
     assert notes[-1].tokens == Taught().count_tokens(journal(paths, plan).playbook(7).render()) > 0
     assert gold(3) not in (folder / "v0007.jsonl").read_text()
+
+
+class Halfway(Taught):
+    """Once the lesson stands in the prompt, its answers to `validate` are half right."""
+
+    def _answer(self, prompt: Prompt, text: str, settings: GenerationSettings) -> str:
+        if prompt.json_schema is None and GOOD in text:
+            return f"{gold(int(re.findall(r'number ([0-9]+)', text)[-1]))} perhaps"
+        return super()._answer(prompt, text, settings)
+
+
+@pytest.mark.parametrize(("gate_on", "kept"), [("score", [GOOD]), ("correct", [])])
+def test_the_gate_counts_the_headline_score_or_exact_matches_as_the_grid_says(
+    tmp_path: Path, gate_on: str, kept: list[str]
+) -> None:
+    """Half of each answer is a gain in token F1 and none in exact match: three right ones are lost for it."""
+
+    def knows(number: int, text: str) -> bool:
+        return number in {8, 12, 16} and GOOD not in text
+
+    paths, plan = planned(tmp_path, gate=True, gate_samples=100, gate_on=gate_on)
+    play(paths, plan, Halfway(knows), steps=EVOLVE)
+    assert shown(paths, plan) == kept
+
+
+def test_the_score_is_what_the_gate_counts_unless_told_otherwise() -> None:
+    assert AceConfig().gate_on == "score"
+    with pytest.raises(ValueError, match="gate_on"):
+        AceConfig.model_validate({"gate_on": "f1"})
+
+
+def test_questions_about_one_text_go_together_without_context_ids() -> None:
+    """Into the same round, the same draw of the gate, and the same part of the validation split."""
+    with_ids = [Sample(f"s{n}", "q", "a", context_id=f"c{n // 3}") for n in range(30)]
+    texts = [Sample(f"s{n}", "q", "a", context=f"Table {n // 3}.") for n in range(30)]
+    spread = texts[::3] + texts[1::3] + texts[2::3]
+    for rows in rounds_of(spread, 6):
+        assert len({one.context for one in rows}) * 3 == len(rows) == 6
+    drawn = draw_minibatch(spread, 9, seed=0, round_number=1)
+    assert len({one.context for one in drawn}) * 3 == len(drawn) == 9
+    parts = divided(spread, AceConfig(gate=True, candidates=2))
+    assert {one.context for one in parts.select}.isdisjoint(one.context for one in parts.gate)
+    assert [len(rows) for rows in rounds_of(with_ids, 6)] == [len(rows) for rows in rounds_of(texts, 6)]
+    alone = [Sample(f"s{n}", "q", "a") for n in range(4)]
+    assert [len(rows) for rows in rounds_of(alone, 1)] == [1] * 4
+
+
+def test_a_skip_and_a_share_of_work_keep_a_text_together_without_context_ids(tmp_path: Path) -> None:
+    rows = [
+        {"id": f"s{n}", "question": "q?", "answer": "a", "context": f"Table {n // 3}.", "answer_type": "span"}
+        for n in range(12)
+    ]
+    path = tmp_path / "t.json"
+    path.write_text(json.dumps(rows))
+    task = load_task(str(path))
+    assert len(after(task, 1).samples) == 9
+    assert len(set(task.table.context_ids)) == 4
+
+
+def test_validation_of_one_text_cannot_serve_gate_and_candidates(tmp_path: Path) -> None:
+    task = split_task(tmp_path, validate=2)
+    rows = [{**row, "context_id": ""} for row in json.loads(task.read_text())]
+    task.write_text(json.dumps(rows))
+    with pytest.raises(ConfigError, match=r"add another, or say --set ace\.candidates=1"):
+        planned(tmp_path, task=task, gate=True, candidates=2)

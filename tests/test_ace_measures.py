@@ -97,17 +97,42 @@ def test_a_leaking_delta_is_refused_and_counted() -> None:
     [(0, 0, True), (1, 0, False), (2, 0, True), (6, 1, True), (4, 2, False), (0, 1, False)],
 )
 def test_the_gate_asks_for_a_gain_beyond_luck(gains: int, losses: int, accepted: bool) -> None:
-    assert decide(Pairs(gains, losses, 70)).accepted == accepted
+    assert decide(changed(gains, losses)).accepted == accepted
+
+
+def changed(gains: int, losses: int, questions: int = 1) -> Pairs:
+    """The pairs of single right answers gained and lost, so many questions a context."""
+    before = {f"s{n}": n >= gains for n in range(gains + losses)}
+    after = {f"s{n}": n < gains for n in range(gains + losses)}
+    return compare(before, after, {f"s{n}": n // questions for n in range(gains + losses)})
 
 
 def test_a_threshold_of_zero_accepts_what_does_not_lose() -> None:
-    assert decide(Pairs(3, 3, 10), threshold=0).accepted
-    assert not decide(Pairs(3, 4, 10), threshold=0).accepted
+    assert decide(changed(3, 3), threshold=0).accepted
+    assert not decide(changed(3, 4), threshold=0).accepted
+
+
+def test_the_questions_of_one_context_are_one_observation_for_the_gate() -> None:
+    assert decide(changed(6, 0)).accepted
+    assert decide(changed(6, 0, questions=3)).accepted
+    refused = decide(changed(6, 0, questions=6))
+    assert not refused.accepted
+    assert refused.reason == "refused: 6 gained, 0 lost of 6 in 1 context, net 7.68 needed"
+    assert changed(6, 6, questions=12).spread == 0, "within one context they cancel"
+
+
+def test_parts_of_a_score_count_as_parts_of_a_gain() -> None:
+    before, after = {"a": 0.2, "b": 0.5, "c": 1.0}, {"a": 0.6, "b": 0.4, "c": 1.0}
+    pairs = compare(before, after)
+    assert (pairs.gains, pairs.losses) == (pytest.approx(0.4), pytest.approx(0.1))
+    assert pairs.spread == pytest.approx((0.4**2 + 0.1**2) ** 0.5)
+    assert select_candidate(before, [{**before, "a": 0.3}, after]).index == 1
+    assert decide(compare({"a": 0.1 + 0.2}, {"a": 0.3}), threshold=0).accepted, "no loss but of the last bit"
 
 
 def test_only_samples_asked_on_both_sides_are_compared() -> None:
     pairs = compare({"a": True, "b": False, "c": True}, {"a": False, "b": True, "c": True})
-    assert pairs == Pairs(1, 1, 3)
+    assert (pairs.gains, pairs.losses, pairs.num_samples, pairs.num_contexts) == (1, 1, 3, 3)
     with pytest.raises(ValueError, match="same samples"):
         compare({"a": True}, {"b": True})
 

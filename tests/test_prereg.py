@@ -5,18 +5,27 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import report_runs
 from test_ace_frozen import ACE, split_task
+from test_comparisons import rows as comparison_rows
 
-from aceslm.analysis.preregistration import primary_outcome, read_declaration
+from aceslm.analysis.extensions import looked_at
+from aceslm.analysis.preregistration import Declaration, primary_sentences, read_declaration
+from aceslm.analysis.rows import read_rows
 from aceslm.analysis.scored_before import scored_before
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import question_digest
-from aceslm.core.errors import ConfigError, RunError
+from aceslm.core.errors import ConfigError, CorruptRun, RunError
+from aceslm.core.files import read_json, write_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.values import Plan, TaskTable
+from aceslm.plan.files import load_plans
 from launch.prepare.run import Prepared, narrow, prepare, write_run
 from launch.submit.local import LocalLauncher
 from launch.verbs.results import merge_and_show
@@ -51,12 +60,16 @@ def ran(made: Prepared) -> RunPaths:
     return made.paths
 
 
+def outcome_of(paths: RunPaths) -> list[str]:
+    return [line for line, _ in primary_sentences(paths, load_plans(paths), read_rows(paths.results))]
+
+
 def test_the_declared_comparison_stands_in_front_of_the_summary_and_is_judged_alone(tmp_path: Path) -> None:
     paths = ran(prepared(tmp_path, **primary(tmp_path)))
     merge_and_show(paths, as_json_=False)
     summary = paths.summary_md.read_text()
     assert summary.index("## Primary comparison") < summary.index("| model |")
-    declared, outcome = primary_outcome(paths)
+    declared, outcome = outcome_of(paths)
     assert "before any row, on 6 samples that no run beside it had scored" in declared
     assert "ace_frozen minus scaffold on t0" in outcome
     assert "n = 6 in 3 contexts" in outcome
@@ -79,7 +92,7 @@ def test_a_comparison_declared_after_the_rows_is_called_exploratory(tmp_path: Pa
     ran(prepared(tmp_path))
     paths = ran(prepared(tmp_path, **primary(tmp_path)))
     merge_and_show(paths, as_json_=False)
-    assert "exploratory, 12 rows of this run were scored before it was declared" in primary_outcome(paths)[0]
+    assert "exploratory, 12 rows of this run were scored before it was declared" in outcome_of(paths)[0]
 
 
 def test_a_declaration_counts_which_of_its_samples_other_runs_have_scored(tmp_path: Path) -> None:
@@ -215,3 +228,124 @@ def test_a_primary_comparison_that_the_grid_cannot_make_is_refused(
         GridConfig.model_validate(
             {"models": ["m"], "tasks": ["t"], "modes": ["scaffold", "ace_frozen"], **values}
         )
+
+
+MODES = ("baseline", "scaffold", "ace_frozen")
+
+
+def declared(folder: Path, count: int, **facts: Any) -> tuple[RunPaths, list[Plan]]:
+    """A run directory of one task that declared its first `count` samples, with a plan over more of them."""
+    cells = tuple(report_runs.cell_of(mode, task="t", split="eval") for mode in MODES)
+    ids = tuple(f"s{number:03d}" for number in range(100))
+    plan = Plan(1, "r", cells, (), (TaskTable("t", "t1", "finance", "eval", ids),))
+    paths = RunPaths(folder / "r-1")
+    made = Declaration("t", "ace_frozen", count, 1.8e9, "abc", 0, {})
+    write_json(paths.prereg, asdict(replace(made, **facts)))
+    return paths, [plan]
+
+
+def answers(share: dict[str, list[int]], model: str = "m") -> pd.DataFrame:
+    return pd.concat(
+        [
+            comparison_rows(mode, bits, model_id=model, sample_id=[f"s{n:03d}" for n in range(len(bits))])
+            for mode, bits in share.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def bits(right: int, count: int) -> list[int]:
+    return [1] * right + [0] * (count - right)
+
+
+def test_an_extended_run_is_judged_on_the_samples_it_was_declared_on(tmp_path: Path) -> None:
+    """Twenty samples show nothing; eighty more would, and were added by somebody who had seen the twenty."""
+    paths, plans = declared(tmp_path, 20)
+    first = {"baseline": bits(5, 20), "scaffold": bits(5, 20), "ace_frozen": bits(7, 20)}
+    assert len(primary_sentences(paths, plans, answers(first))) == 2
+    later = {mode: known + [int(mode == "ace_frozen")] * 80 for mode, known in first.items()}
+    said = primary_sentences(paths, plans, answers(later))
+    assert "Extended after 20 samples were declared: the 80 that were added are not judged" in said[1][0]
+    assert "skip=20" in said[1][0]
+    assert "n = 20 in 20 contexts: no evidence of a difference" in said[2][0]
+    assert not any(evidence for _, evidence in said)
+
+
+def test_the_declared_treatment_must_beat_the_better_of_baseline_and_scaffold(tmp_path: Path) -> None:
+    paths, plans = declared(tmp_path, 60)
+    worse = {"baseline": bits(40, 60), "scaffold": bits(5, 60), "ace_frozen": bits(40, 60)}
+    (_, (line, evidence)) = primary_sentences(paths, plans, answers(worse))
+    assert "ace_frozen minus baseline (the better of baseline and scaffold) on t" in line
+    assert "minus scaffold +0.583" in line
+    assert line.endswith("no evidence of a difference.")
+    assert not evidence
+    better = {"baseline": bits(20, 60), "scaffold": bits(25, 60), "ace_frozen": bits(50, 60)}
+    (_, (line, evidence)) = primary_sentences(paths, plans, answers(better))
+    assert line.endswith("ace_frozen is better than scaffold, the better of baseline and scaffold.")
+    assert evidence
+
+
+def test_eight_models_under_one_declaration_share_holms_correction(tmp_path: Path) -> None:
+    paths, plans = declared(tmp_path, 60)
+    one = {"baseline": bits(20, 60), "scaffold": bits(20, 60), "ace_frozen": bits(27, 60)}
+    ((_, _), (line, evidence)) = primary_sentences(paths, plans, answers(one))
+    assert "p = 0.0156, n = 60" in line
+    assert evidence
+    frames = [answers(one, f"m{number}") for number in range(8)]
+    said = primary_sentences(paths, plans, pd.concat(frames, ignore_index=True))[1:]
+    assert len(said) == 8
+    assert all("p = 0.0156, 0.1250 by Holm over 8 of them" in line for line, _ in said)
+    assert not any(evidence for _, evidence in said)
+
+
+def test_a_comparison_declared_after_its_rows_is_no_evidence(tmp_path: Path) -> None:
+    paths, plans = declared(tmp_path, 60, rows_before=12)
+    better = {"baseline": bits(20, 60), "scaffold": bits(20, 60), "ace_frozen": bits(50, 60)}
+    assert not any(evidence for _, evidence in primary_sentences(paths, plans, answers(better)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "fault"),
+    [
+        ("", "is not JSON"),
+        ('{"task": "t", "treat', "is not JSON"),
+        ("[]", "holds a list, not the keys task, treatment"),
+        ("{}", "lacks the key 'task'"),
+        (None, "has the unknown key 'extra'"),
+        ("wrong", "key 'num_samples' holds 'many'"),
+    ],
+)
+def test_a_damaged_declaration_says_what_is_damaged_and_what_helps(
+    tmp_path: Path, damage: str | None, fault: str
+) -> None:
+    paths, plans = declared(tmp_path, 60)
+    value = read_json(paths.prereg)
+    if damage is None:
+        damage = json.dumps({**value, "extra": 1})
+    elif damage == "wrong":
+        damage = json.dumps({**value, "num_samples": "many"})
+    paths.prereg.write_text(damage)
+    with pytest.raises(CorruptRun) as caught:
+        primary_sentences(paths, plans, answers({"baseline": [1], "ace_frozen": [1]}))
+    message = str(caught.value)
+    assert message.startswith(f"{paths.prereg}: {fault}")
+    assert "restore it from a copy of the run directory" in message
+    assert f"aceslm aggregate {paths.root}" in message
+    assert "move it away and run" not in message
+
+
+def test_a_raised_limit_is_said_in_the_table_of_an_undeclared_run(tmp_path: Path) -> None:
+    ran(prepared(tmp_path, limit=2))
+    paths = ran(prepared(tmp_path))
+    merge_and_show(paths, as_json_=False)
+    assert looked_at(load_plans(paths)) == {"t0": 2}
+    words = "t0: extended after 2 samples had been looked at"
+    assert words in paths.summary_md.read_text()
+    assert words in paths.report.read_text()
+
+
+def test_what_is_planned_again_is_no_extension(tmp_path: Path) -> None:
+    write_run(prepared(tmp_path))
+    plans = load_plans(RunPaths(next((tmp_path / "results").glob("grid-*"))))
+    again = replace(plans[0], number=2, shards=tuple(replace(one, shard_id="x") for one in plans[0].shards))
+    assert looked_at([*plans, again]) == {}

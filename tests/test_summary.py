@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Command
+from conftest import Command, only_run
 from statsmodels.stats.proportion import proportion_confint
 
-from aceslm.analysis.statistics.accuracy import wilson_interval
+from aceslm.analysis.statistics.accuracy import proportion_interval, wilson_interval
 from aceslm.analysis.statistics.latency import latency_summary
 from aceslm.analysis.summary import ShardCost, summarize
 from aceslm.analysis.tables import markdown
@@ -35,7 +36,9 @@ def test_the_prototypes_csv_files_are_summarised(aceslm: Command, tmp_path: Path
     assert summary["avg_latency_ms"].tolist() == [200, 500]
     assert summary["samples_per_s"].tolist() == [5.0, 2.0]
     page = (tmp_path / "old" / "summary.md").read_text()
-    assert "| ace - baseline | +0.000 | 1.000 | 1.000 | 0 : 0, p 1.000 | 1 | 1 |" in page
+    assert (
+        "| ace - baseline | accuracy | +0.000 [-1.000, +1.000] | 1.000 | 1.000 | 0 : 0, p 1.000 | 1 |" in page
+    )
     assert "1 left out that only one of them has" in page
     assert aceslm("summarize", "--input-dir", tmp_path / "old").status == 0
     assert pd.read_csv(tmp_path / "old" / "summary.csv")["num_samples"].tolist() == [2, 1]
@@ -45,6 +48,79 @@ def test_a_run_directory_is_read_once(aceslm: Command, grid_file: Path) -> None:
     aceslm("submit", grid_file, "--cluster", "debug")
     aceslm("summarize", "--input-dir", "results", "--output-path", "all.csv")
     assert pd.read_csv("all.csv")["num_samples"].sum() == 22
+
+
+def test_copies_of_a_run_count_once_and_cost_what_the_run_says(aceslm: Command, many_samples: Path) -> None:
+    """The run, its exported CSV, copies of its Parquet file and of all of it, and notes without unit ids."""
+    run = ("run", "--model-id", "scripted", "--dataset-path", many_samples, "--domain", "sums")
+    aceslm(*run, "--output-path", "results/export.csv")
+    root = only_run(Path())
+    shutil.copyfile(root / "results.parquet", "results/copy.parquet")
+    shutil.copytree(root, "results/moved")
+    rows = pd.read_csv("results/export.csv")
+    rows.drop(columns="unit_id").to_csv("results/without_units.csv", index=False)
+    result = aceslm("summarize", "--input-dir", "results", "--output-path", "all.csv")
+    assert "240 rows were there twice (copies of the same answers) and count once" in result.err
+    assert "240 rows were there twice" in Path("all.md").read_text()
+    once, again = pd.read_csv(root / "summary.csv"), pd.read_csv("all.csv")
+    assert again["num_samples"].tolist() == [60]
+    same = ["accuracy", "accuracy_low", "samples_per_s", "amortised_ms"]
+    assert again[same].iloc[0].tolist() == pytest.approx(once[same].iloc[0].tolist())
+
+
+def test_an_exported_file_alone_has_the_samples_a_second_of_its_run_or_none(
+    aceslm: Command, many_samples: Path
+) -> None:
+    run = ("run", "--model-id", "scripted", "--dataset-path", many_samples, "--domain", "sums")
+    aceslm(*run, "--output-path", "alone/export.csv")
+    rate = pd.read_csv(only_run(Path()) / "summary.csv")["samples_per_s"].tolist()
+    aceslm("summarize", "--input-dir", "alone")
+    assert pd.read_csv("alone/summary.csv")["samples_per_s"].tolist() == pytest.approx(rate)
+    rows = pd.read_csv("alone/export.csv").assign(batch_ms=None, batch_size=8)  # rows that overlapped
+    rows.to_csv("alone/export.csv", index=False)
+    aceslm("summarize", "--input-dir", "alone")
+    summary = pd.read_csv("alone/summary.csv")
+    assert summary[["samples_per_s", "tokens_per_s", "amortised_ms"]].isna().all(axis=None)
+
+
+def test_answers_that_contradict_each_other_are_refused(aceslm: Command, many_samples: Path) -> None:
+    run = ("run", "--model-id", "scripted", "--dataset-path", many_samples, "--domain", "sums")
+    aceslm(*run, "--output-path", "results/export.csv")
+    rows = pd.read_csv("results/export.csv", dtype=str)
+    for changed in (rows.assign(pred="another"), rows.drop(columns="unit_id").assign(pred="another")):
+        changed.to_csv("results/export.csv", index=False)
+        result = aceslm("summarize", "--input-dir", "results")
+        assert result.status == 2
+        assert "two answers to sample 's000' of task 'sums'" in result.err
+        assert "'another'" in result.err
+        assert "results/export.csv" in result.err
+        assert "summarise the folders apart" in result.err
+
+
+def test_the_same_sample_under_other_settings_is_another_line(aceslm: Command, many_samples: Path) -> None:
+    run = ("run", "--model-id", "scripted", "--dataset-path", many_samples, "--domain", "sums")
+    aceslm(*run)
+    aceslm(*run, "--max-new-tokens", "7")
+    aceslm("summarize", "--input-dir", "results", "--output-path", "all.csv")
+    summary = pd.read_csv("all.csv")
+    assert summary["num_samples"].tolist() == [60, 60]
+    assert summary["cell_id"].nunique() == 2
+    head = next(line for line in Path("all.md").read_text().splitlines() if line.startswith("| model"))
+    assert "| cell |" in head
+
+
+def test_texts_of_a_csv_file_stay_texts(aceslm: Command) -> None:
+    """'007', 'NA' and '1.50' are predictions, not numbers or nothing: copies of them are copies."""
+    Path("old").mkdir()
+    head = "model_id,task_name,mode,sample_id,gold,pred,latency_ms,correct"
+    rows = [f"m,t,baseline,00{n},x,{pred},1,0" for n, pred in enumerate(["007", "NA", "1.50", "None"])]
+    Path("old/a.csv").write_text("\n".join([head, *rows]))
+    Path("old/b.csv").write_text("\n".join([head, *rows, "m,t,baseline,9,x,y,1,1"]))
+    result = aceslm("summarize", "--input-dir", "old")
+    assert result.status == 0, result.err
+    assert pd.read_csv("old/summary.csv")["num_samples"].tolist() == [5]
+    Path("old/b.csv").write_text("\n".join([head, "m,t,baseline,001,x,,1,0"]))
+    assert aceslm("summarize", "--input-dir", "old").status == 2
 
 
 def test_rows_of_the_adapt_split_never_enter_an_accuracy() -> None:
@@ -127,9 +203,8 @@ def test_the_interval_is_wider_where_questions_share_a_table() -> None:
     apart = summarize(label_rows(context_id=["a", "b", "c", "d"])).iloc[0]
     shared = summarize(label_rows(context_id=["a", "a", "b", "b"])).iloc[0]
     assert (apart["num_contexts"], shared["num_contexts"]) == (4, 2)
-    assert (apart["accuracy_low"], apart["accuracy_high"]) == pytest.approx(
-        proportion_confint(2, 4, method="wilson")
-    )
+    single = proportion_interval(2, 4)
+    assert (apart["accuracy_low"], apart["accuracy_high"]) == (single.low, single.high)
     assert (shared["accuracy_low"], shared["accuracy_high"]) == (0.0, 1.0)
     missing = summarize(label_rows(context_id=[None, "", None, "d"])).iloc[0]
     assert missing["num_contexts"] == 4
@@ -148,8 +223,11 @@ def test_rows_that_overlap_share_the_time_of_their_shard_prefixes_included() -> 
     rows = {"shard": ["x", "x", "y", None], "batch_size": [4, 4, 4, 2]}
     row = summarize(label_rows(**rows), {"x": ShardCost(row_s=0.01), "y": ShardCost(row_s=0.03)}).iloc[0]
     assert row["avg_latency_ms"] == 100
-    assert row["amortised_ms"] == pytest.approx((10 + 10 + 30 + 100 / 2) / 4)
-    assert row["samples_per_s"] == pytest.approx(1000 / 25)
+    assert row["amortised_ms"] is None, "what the last row shared is not known"
+    known = {"x": ShardCost(row_s=0.01), "y": ShardCost(row_s=0.03)}
+    row = summarize(label_rows(shard=["x", "x", "y", None], batch_size=[4, 4, 4, 1]), known).iloc[0]
+    assert row["amortised_ms"] == pytest.approx((10 + 10 + 30 + 100) / 4)
+    assert row["samples_per_s"] == pytest.approx(4000 / 150)
     batched = summarize(label_rows(**rows, batch_ms=200.0), {"x": ShardCost(row_s=0.01)}).iloc[0]
     assert batched["amortised_ms"] == pytest.approx((50 + 50 + 50 + 100) / 4)
 

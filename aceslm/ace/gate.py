@@ -1,36 +1,47 @@
 """Decisions about a candidate playbook, from answers to the same questions before and after.
 
-    pairs = compare(before, after)                  # sample id -> correct, both on one minibatch
+    pairs = compare(before, after, contexts)        # sample id -> score in [0, 1], both on one minibatch
     decision = decide(pairs)                        # the gate, asked once an epoch
     playbook = settle(playbook, candidate, accepted=decision.accepted)
 
 Pure. The minibatch is drawn anew each time by whole contexts, and `GateLedger` counts what was asked: many
 candidates on few questions will find luck. A score seen here is never a result.
+
+The questions of one context are one observation: their gains and losses are netted first. Where nothing
+changed for the better, the threshold of 1.28 lets a version pass in about one case of ten.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aceslm.ace.playbook.bullets import ACTIVE, CANDIDATE, QUARANTINED, Playbook
+from aceslm.core.contexts import context_key
 from aceslm.core.digests import digest
 from aceslm.core.values import Sample
 
 DEFAULT_THRESHOLD = 1.28  # one-sided 10 % of the sign test's normal approximation
+_TIE = 1e-9  # sums of scores differ in the last bits
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """Samples that only the candidate answered rightly (`gains`), only the version before (`losses`)."""
+    """What the candidate's answers gained in score, and lost, against the version before.
 
-    gains: int
-    losses: int
+    With scores of 0 and 1 these are numbers of samples. `spread` is the standard deviation of the net gain if
+    each context's could as well have had the other sign: sqrt(gains + losses) for single right answers.
+    """
+
+    gains: float
+    losses: float
     num_samples: int
+    num_contexts: int
+    spread: float
 
     @property
-    def net(self) -> int:
+    def net(self) -> float:
         return self.gains - self.losses
 
 
@@ -45,9 +56,10 @@ class Decision:
     @property
     def reason(self) -> str:
         word = "accepted" if self.accepted else "refused"
-        gains, losses = self.pairs.gains, self.pairs.losses
+        pairs, plural = self.pairs, "" if self.pairs.num_contexts == 1 else "s"
         return (
-            f"{word}: {gains} gained, {losses} lost of {self.pairs.num_samples}, net {self.needed:.2f} needed"
+            f"{word}: {pairs.gains:.4g} gained, {pairs.losses:.4g} lost of {pairs.num_samples} in "
+            f"{pairs.num_contexts} context{plural}, net {self.needed:.2f} needed"
         )
 
 
@@ -98,35 +110,49 @@ class Selection:
     pairs: tuple[Pairs, ...]
 
 
-def compare(before: Mapping[str, bool], after: Mapping[str, bool]) -> Pairs:
-    """Pair the outcomes of two playbooks on the same samples (sample id -> correct).
+def compare(
+    before: Mapping[str, float], after: Mapping[str, float], contexts: Mapping[str, Hashable] | None = None
+) -> Pairs:
+    """Pair the outcomes of two playbooks on the same samples (sample id -> score in [0, 1]).
+
+    Args:
+        contexts: sample id -> its context; without, every sample is its own.
 
     Raises:
         ValueError: the two were not asked the same samples.
     """
     if before.keys() != after.keys():
         raise ValueError("a paired comparison needs the same samples before and after")
-    gains = sum(after[one] and not before[one] for one in before)
-    losses = sum(before[one] and not after[one] for one in before)
-    return Pairs(gains, losses, len(before))
+    changes = {one: float(after[one]) - float(before[one]) for one in before}
+    nets: dict[Hashable, float] = {}
+    for one, change in changes.items():
+        context = contexts[one] if contexts else one
+        nets[context] = nets.get(context, 0.0) + change
+    return Pairs(
+        gains=sum(change for change in changes.values() if change > 0),
+        losses=-sum(change for change in changes.values() if change < 0),
+        num_samples=len(before),
+        num_contexts=len(nets),
+        spread=math.sqrt(sum(net * net for net in nets.values())),
+    )
 
 
 def decide(pairs: Pairs, threshold: float = DEFAULT_THRESHOLD) -> Decision:
-    """Accept when gains - losses >= threshold * sqrt(gains + losses).
+    """Accept when gains - losses >= threshold * spread; with single right answers sqrt(gains + losses).
 
     Nothing changed (no gains, no losses) is accepted. A threshold of 0 asks only that the candidate does not
     lose; it is also the final comparison on the whole `validate` split of the last version with the first,
     after which no evolution can end below its starting point there.
     """
-    needed = threshold * math.sqrt(pairs.gains + pairs.losses)
-    return Decision(pairs.net >= needed, pairs, needed)
+    needed = threshold * pairs.spread
+    return Decision(pairs.net >= needed - _TIE, pairs, needed)
 
 
-def select_candidate(before: Mapping[str, bool], candidates: Sequence[Mapping[str, bool]]) -> Selection:
+def select_candidate(before: Mapping[str, float], candidates: Sequence[Mapping[str, float]]) -> Selection:
     """Return the candidate with the largest net gain, the first of equals; none where none gains."""
     pairs = tuple(compare(before, after) for after in candidates)
-    best = max(range(len(pairs)), key=lambda n: (pairs[n].net, -n), default=None)
-    return Selection(best if best is not None and pairs[best].net > 0 else None, pairs)
+    best = max(range(len(pairs)), key=lambda n: (round(pairs[n].net, 9), -n), default=None)
+    return Selection(best if best is not None and pairs[best].net > _TIE else None, pairs)
 
 
 def settle(before: Playbook, candidate: Playbook, *, accepted: bool) -> Playbook:
@@ -155,11 +181,11 @@ def draw_minibatch(
     The questions of one context stay together. A context that would overshoot is passed over, unless nothing
     was drawn yet. The order of `samples` does not decide what is drawn.
     """
-    contexts: dict[str, list[str]] = {}
+    contexts: dict[tuple[bool, str], list[str]] = {}
     for sample in samples:
-        contexts.setdefault(sample.context_id or sample.sample_id, []).append(sample.sample_id)
+        contexts.setdefault(context_key(sample), []).append(sample.sample_id)
     drawn: set[str] = set()
-    for context in sorted(contexts, key=lambda name: digest(purpose, seed, round_number, name)):
+    for context in sorted(contexts, key=lambda key: digest(purpose, seed, round_number, key[1])):
         if not drawn or len(drawn) + len(contexts[context]) <= size:
             drawn.update(contexts[context])
         if len(drawn) >= size:

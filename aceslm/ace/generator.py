@@ -1,7 +1,7 @@
 """The Generator: units -> prompts -> scored answers. One prompt builder and one scorer for all uses.
 
 answers, calls = answer(evolution, playbook, work)
-outcomes = validated(evolution, playbook, samples, key=("gate", 7, 0))    # sample id -> correct
+outcomes = validated(evolution, playbook, samples, key=("gate", 7, 0))    # sample id -> score
 """
 
 from __future__ import annotations
@@ -68,8 +68,8 @@ def validated(
     samples: Sequence[Sample],
     *,
     key: Sequence[object],
-) -> dict[str, bool]:
-    """Return sample id -> correct for samples that are asked in order to judge a playbook.
+) -> dict[str, float]:
+    """Return sample id -> what `ace.gate_on` names, for samples that are asked in order to judge a playbook.
 
     Args:
         key: purpose, step and candidate; with cell, worker and sample it names each request. Candidates of
@@ -89,9 +89,17 @@ def validated(
     ]
     found = evolution.ask(prompts, VALIDATION)
     return {
-        sample.sample_id: is_correct(sample, found[prompt.request_id])
+        sample.sample_id: scored(sample, found[prompt.request_id], evolution.ace)
         for sample, prompt in zip(samples, prompts, strict=True)
     }
+
+
+def scored(sample: Sample, completion: Completion, ace: AceConfig) -> float:
+    """Return an answer's score as `ace.gate_on` wants it; 0 for one that failed or cannot be read."""
+    verdict = judge(sample, completion.text)
+    if completion.error is not None or not verdict.parsed:
+        return 0.0
+    return verdict.score if ace.gate_on == "score" else float(verdict.correct)
 
 
 def is_correct(sample: Sample, completion: Completion) -> bool:

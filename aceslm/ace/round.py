@@ -28,6 +28,7 @@ from aceslm.ace.playbook.deltas import Tag, apply
 from aceslm.ace.playbook.exemplars import joined, solved
 from aceslm.ace.reflector import reflected
 from aceslm.ace.roles.messages import credit
+from aceslm.core.contexts import context_key
 from aceslm.core.digests import digest
 from aceslm.core.values import Sample, Unit
 
@@ -112,6 +113,5 @@ def _with_solved(evolution: Evolution, playbook: Playbook, answers: Sequence[Ans
 def _by_context(samples: Iterable[Sample]) -> dict[tuple[bool, str], list[Sample]]:
     contexts: dict[tuple[bool, str], list[Sample]] = {}
     for sample in samples:
-        key = (True, sample.context_id) if sample.context_id else (False, sample.sample_id)
-        contexts.setdefault(key, []).append(sample)
+        contexts.setdefault(context_key(sample), []).append(sample)
     return contexts

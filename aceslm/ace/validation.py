@@ -19,6 +19,7 @@ from aceslm.ace.gate import Trial, compare, decide, draw_minibatch, select_candi
 from aceslm.ace.generator import validated
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.core.ace_config import AceConfig
+from aceslm.core.contexts import context_key
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError
 from aceslm.core.values import Sample
@@ -39,20 +40,18 @@ def divided(samples: Sequence[Sample], ace: AceConfig) -> ValidationHalves:
     """Return which samples candidates and which the gate may ask; the division is the same for every seed."""
     if not (ace.gate and ace.candidates > 1):
         return ValidationHalves(tuple(samples), tuple(samples))
-    contexts: dict[str, list[Sample]] = {}
+    contexts: dict[tuple[bool, str], list[Sample]] = {}
     for sample in samples:
-        contexts.setdefault(sample.context_id or sample.sample_id, []).append(sample)
-    chosen: set[str] = set()
+        contexts.setdefault(context_key(sample), []).append(sample)
+    chosen: set[tuple[bool, str]] = set()
     count = 0
-    for name in sorted(contexts, key=lambda one: digest("validate", one))[:-1]:
+    for name in sorted(contexts, key=lambda key: digest("validate", key[1]))[:-1]:
         if count and count + len(contexts[name]) > SELECT_SHARE * len(samples):
             continue
         chosen.add(name)
         count += len(contexts[name])
-    select = tuple(one for one in samples if (one.context_id or one.sample_id) in chosen)
-    return ValidationHalves(
-        select, tuple(one for one in samples if (one.context_id or one.sample_id) not in chosen)
-    )
+    select = tuple(one for one in samples if context_key(one) in chosen)
+    return ValidationHalves(select, tuple(one for one in samples if context_key(one) not in chosen))
 
 
 def check_divisible(ace: AceConfig, task_name: str, contexts: Collection[str]) -> None:
@@ -89,7 +88,7 @@ def best_candidate(
     )
     outcomes, queries = _outcomes(evolution, [before, *candidates], samples, (SELECT, step))
     selection = select_candidate(outcomes[0], outcomes[1:])
-    nets = ", ".join(f"{pairs.net:+d}" for pairs in selection.pairs)
+    nets = ", ".join(f"{pairs.net:+.4g}" for pairs in selection.pairs)
     word = "none taken" if selection.index is None else f"candidate {selection.index} taken"
     reason = f"{word}: net {nets} of {len(samples)}"
     return selection.index, Trial(SELECT, selection.index is not None, selection.pairs, queries, reason)
@@ -135,7 +134,8 @@ def _settled(
 ) -> tuple[Playbook, Trial]:
     step = candidate.version + 1
     outcomes, queries = _outcomes(evolution, [before, candidate], samples, (purpose, step))
-    pairs = compare(*outcomes)
+    old, new = outcomes
+    pairs = compare(old, new, {sample.sample_id: context_key(sample) for sample in samples})
     decision = decide(pairs, threshold)
     playbook = settle(before, candidate, accepted=decision.accepted).advanced()
     return playbook, Trial(purpose, decision.accepted, (pairs,), queries, decision.reason)
@@ -146,12 +146,12 @@ def _outcomes(
     playbooks: Sequence[Playbook],
     samples: Sequence[Sample],
     key: tuple[str, int],
-) -> tuple[list[dict[str, bool]], int]:
+) -> tuple[list[dict[str, float]], int]:
     """Return each playbook's outcomes and the number of answers asked for; equal texts are asked once."""
     texts = [(playbook.render(), *playbook.exemplars) for playbook in playbooks]
-    known: dict[tuple[object, ...], dict[str, bool]] = {}
+    known: dict[tuple[object, ...], dict[str, float]] = {}
     if set(texts) == {texts[0]}:  # nothing to compare: nothing is asked
-        known[texts[0]] = {sample.sample_id: False for sample in samples}
+        known[texts[0]] = {sample.sample_id: 0.0 for sample in samples}
         return [known[text] for text in texts], 0
     for number, (text, playbook) in enumerate(zip(texts, playbooks, strict=True)):
         if text not in known:

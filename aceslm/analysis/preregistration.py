@@ -1,10 +1,13 @@
 """The one comparison that a run is for, declared before its rows are scored: `prereg.json`.
 
     declare(paths, declaration(paths, "tatqa_span", "ace_frozen", questions, commit))  # once
-    lines = primary_outcome(paths)                     # of a merged run
+    sentences = primary_sentences(paths, plans, frame)     # of a merged run
 
-A comparison that was chosen after the results were seen says little. A declared one is judged alone, without
-a correction; all others of the table remain exploratory and share Holm's. The declaration also counts which
+A comparison that was chosen after the results were seen says little. A declared one is judged apart from the
+table, whose other comparisons remain exploratory. It is one test, whatever the run holds of it: the treatment
+must beat the better of baseline and scaffold, Holm's correction runs over the models and quantizations that
+it was declared for, and it is judged on the samples that it was declared on. What a raised limit adds later
+was decided on by somebody who had seen the first answers: it stays out. The declaration also counts which
 of its samples earlier runs of the same results folder have scored (`scored_before`): a claim wants questions
 that no choice was tuned on (Nosek et al. 2018, "The preregistration revolution").
 """
@@ -15,26 +18,33 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.comparisons import ALPHA, NO_EVIDENCE, Comparison, compare_modes
-from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.comparisons import compare_modes
+from aceslm.analysis.extensions import declared_ids
 from aceslm.analysis.scored_before import scored_before
+from aceslm.analysis.statistics.paired import holm
+from aceslm.analysis.statistics.sign_flips import ALPHA
+from aceslm.analysis.verdicts import Verdict, measured, verdicts
 from aceslm.core.errors import ConfigError, CorruptRun
-from aceslm.core.files import create_json, read_json
-from aceslm.core.parquet import read_table, result_schema
+from aceslm.core.files import create_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """What was declared, when, and what had been seen by then.
 
-    `treatment` is a mode, with its variant in brackets where the grid compares several; its reference is the
-    scaffold, else the baseline. `num_samples` are those to be scored. `rows_before` counts rows that this run
-    had already published; `scored_before`: other run -> how many of these samples it has scored.
+    `treatment` is a mode, with its variant in brackets where the grid compares several; its references are
+    baseline and scaffold. `num_samples` are those to be scored, from the front of the task. `rows_before`
+    counts rows that this run had already published; `scored_before`: other run -> how many of these samples
+    it has scored.
     """
 
     task: str
@@ -51,6 +61,7 @@ def declare(paths: RunPaths, made: Declaration) -> Declaration:
 
     Raises:
         ConfigError: this run has declared another comparison.
+        CorruptRun: the file that is there is damaged.
     """
     if create_json(paths.prereg, asdict(made)):
         return made
@@ -70,12 +81,15 @@ def read_declaration(paths: RunPaths) -> Declaration | None:
     Raises:
         CorruptRun: the file is damaged.
     """
-    if not paths.prereg.exists():
-        return None
     try:
-        return Declaration(**read_json(paths.prereg))
-    except (TypeError, json.JSONDecodeError) as error:
-        raise CorruptRun(f"{paths.prereg} is damaged ({error}): restore it from a copy") from None
+        value = json.loads(paths.prereg.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError) as error:
+        raise CorruptRun(_damaged(paths, f"is not JSON ({error})")) from None
+    if fault := _fault(value):
+        raise CorruptRun(_damaged(paths, fault))
+    return Declaration(**value)
 
 
 def declaration(
@@ -97,45 +111,64 @@ def declaration(
     )
 
 
-def primary_of(declared: Declaration, comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Return the declared comparison in a table: one for each model and quantization of the run."""
+def primary_sentences(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFrame) -> list[tuple[str, bool]]:
+    """Say what a run declared and what came of it: sentences, each with whether it is evidence.
+
+    Args:
+        frame: the run's merged rows.
+
+    Raises:
+        CorruptRun: the declaration is damaged.
+    """
+    made = read_declaration(paths)
+    if made is None:
+        return []
+    said = [(f"Declared on {_day(made)} at commit {made.commit}: {_standing(made)}.", False)]
+    of_task = frame[frame["task_name"].eq(made.task)]
+    declared = of_task["sample_id"].isin(declared_ids(plans, made.task, made.num_samples))
+    added = of_task.loc[~declared & of_task["split"].ne("adapt"), "sample_id"].nunique()
+    if added:
+        said.append(
+            (
+                f"Extended after {made.num_samples:,} samples were declared: the {added:,} that were added "
+                "are not judged here. A claim on them wants a declaration of its own "
+                f"(skip={made.num_samples}).",
+                False,
+            )
+        )
+    greedy = all(cell.generation.temperature == 0 for plan in plans[:1] for cell in plan.cells)
+    found = primary_of(made, verdicts(compare_modes(of_task[declared], greedy=greedy).fresh))
+    if not found:
+        said.append((f"Not there yet: {made.treatment} on {made.task} and its reference.", False))
+    adjusted = holm([one.p_value for one in found])
+    clean = not made.rows_before
+    return said + [
+        (_outcome(one, p, len(found)), clean and p <= ALPHA) for one, p in zip(found, adjusted, strict=True)
+    ]
+
+
+def primary_of(declared: Declaration, found: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """Return what is said of the declared treatment: once for each model and quantization of the run."""
     return tuple(
         one
-        for one in comparisons
-        if one.task_name == declared.task and one.treatment == declared.treatment and one.epoch == 0
+        for one in found
+        if one.closest.task_name == declared.task
+        and one.closest.treatment == declared.treatment
+        and one.closest.epoch == 0
     )
 
 
-def primary_sentences(declared: Declaration, comparisons: Sequence[Comparison]) -> list[tuple[str, bool]]:
-    """Say what was declared and what came of it: sentences, each with whether it is evidence."""
-    said = [(f"Declared on {_day(declared)} at commit {declared.commit}: {_standing(declared)}.", False)]
-    found = primary_of(declared, comparisons)
-    if not found:
-        said.append((f"Not there yet: {declared.treatment} on {declared.task} and its reference.", False))
-    return said + [(_outcome(one), one.result.p_value <= ALPHA) for one in found]
-
-
-def primary_outcome(paths: RunPaths) -> list[str]:
-    """Return the sentences of a merged run's declared comparison; none where nothing was declared."""
-    declared = read_declaration(paths)
-    if declared is None:
-        return []
-    stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
-    greedy = all(cell.generation.temperature == 0 for plan in load_plans(paths)[:1] for cell in plan.cells)
-    table = compare_modes(read_table(paths.results, stored).to_pandas(), greedy=greedy)
-    return [sentence for sentence, _ in primary_sentences(declared, table.fresh)]
-
-
-def _outcome(one: Comparison) -> str:
-    result = one.result
-    bounds = f" [{result.interval.low:+.3f}, {result.interval.high:+.3f}]" if result.interval else ""
-    verdict = NO_EVIDENCE
-    if result.p_value <= ALPHA:
-        verdict = f"{one.treatment if result.difference > 0 else one.reference} is better"
+def _outcome(one: Verdict, adjusted: float, count: int) -> str:
+    row = one.closest
+    result, where = row.result, f"{row.model_id.rpartition('/')[2]}, {row.quantization}"
+    better = f" ({one.better_reference.partition(', ')[2]})" if len(one.rows) > 1 else ""
+    rest = [f"minus {other.reference} {measured(other)}" for other in one.rows if other is not row]
+    holm_words = f", {adjusted:.4f} by Holm over {count} of them" if count > 1 else ""
+    tested = f"p = {one.p_value:.4f}{holm_words}"
     return (
-        f"{one.treatment} minus {one.reference} on {one.task_name} ({one.model_id.rpartition('/')[2]}, "
-        f"{one.quantization}): {result.difference:+.3f}{bounds}, p = {result.p_value:.4f} by itself, "
-        f"n = {result.num_samples:,} in {result.num_contexts:,} contexts: {verdict}."
+        f"{row.treatment} minus {row.reference}{better} on {row.task_name} ({where}): "
+        f"{'; '.join([measured(row), *rest])}; {tested}, n = {result.num_samples:,} in "
+        f"{result.num_contexts:,} contexts: {one.said(adjusted)}."
     )
 
 
@@ -151,6 +184,35 @@ def _standing(declared: Declaration) -> str:
 
 def _day(declared: Declaration) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(declared.declared_at))
+
+
+def _fault(value: Any) -> str:
+    """Return what is wrong with the value of a declaration; "" where nothing is."""
+    kinds = {
+        "task": str,
+        "treatment": str,
+        "num_samples": int,
+        "declared_at": int | float,
+        "commit": str,
+        "rows_before": int,
+        "scored_before": dict,
+    }
+    if not isinstance(value, dict):
+        return f"holds a {type(value).__name__}, not the keys {', '.join(kinds)}"
+    if missing := [name for name in kinds if name not in value]:
+        return f"lacks the key '{missing[0]}'"
+    if unknown := [name for name in value if name not in kinds]:
+        return f"has the unknown key '{unknown[0]}'"
+    wrong = [name for name, kind in kinds.items() if not isinstance(value[name], kind)]
+    return f"key '{wrong[0]}' holds {value[wrong[0]]!r}" if wrong else ""
+
+
+def _damaged(paths: RunPaths, fault: str) -> str:
+    return (
+        f"{paths.prereg}: {fault}. It is the record of what was declared before the rows, and no command can "
+        "make it again: restore it from a copy of the run directory. Without one, delete it and run "
+        f"`aceslm aggregate {paths.root}`: the run then counts as one that declared nothing"
+    )
 
 
 def _published(paths: RunPaths, plan: Plan) -> int:

@@ -1,15 +1,18 @@
-"""Result rows as figures need them: read from any folder of result files, and brought to one form.
+"""Result rows as figures need them, brought to one form.
+
+    frame = read_rows(paths.results)          # of a merged run; any folder: `aceslm.analysis.result_files`
+    rows = scored_rows(frame)
 
 The same columns come from a merged run and from the prototype's CSVs; what a writer left out is filled in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.core.errors import DataError
+from aceslm.core.contexts import context_name
+from aceslm.core.parquet import read_table, result_schema
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +27,7 @@ OPTIONAL_COLUMNS = (
     "seen",
     "shard",
     "cell_id",
+    "unit_id",
     "sample_id",
     "context_id",
     "answer_type",
@@ -46,13 +50,33 @@ OPTIONAL_COLUMNS = (
     "energy_j",
 )
 RESULT_COLUMNS = (*REQUIRED_COLUMNS, *OPTIONAL_COLUMNS)
+CONTEXT = "context"  # read only where a row has no context id
+ACCURACY, SCORE = "accuracy", "score"
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """Read the columns that figures need of a merged run's results; contexts without an id get one.
+
+    Raises:
+        CorruptRun: the file is truncated or damaged.
+    """
+    stored = set(result_schema().names)
+    table = read_table(path, [name for name in RESULT_COLUMNS if name in stored])
+    frame: pd.DataFrame = table.to_pandas()
+    if frame["context_id"].isna().any():
+        frame["context_id"] = context_names(
+            frame.assign(**{CONTEXT: read_table(path, [CONTEXT]).to_pandas()[CONTEXT]})
+        )
+    return frame
 
 
 def scored_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that count for an accuracy, in one form.
 
     Rows of the `adapt` split are left out. `correct` becomes 0 or 1 (a failed row is 0 and stays),
-    `context_id` a key that is always there (a sample without a context is its own), `seen` a bool.
+    `context_id` a key that is always there (a sample without a context is its own), `seen` a bool. `headline`
+    is what the task is judged by and `metric` says what that is: `score` (token F1) where the task has span
+    answers, else `accuracy`.
 
     Args:
         frame: result rows with at least `REQUIRED_COLUMNS`.
@@ -66,13 +90,33 @@ def scored_rows(frame: pd.DataFrame) -> pd.DataFrame:
     frame["seen"] = frame["seen"].map(as_bit).astype(bool)
     frame["correct"] = frame["correct"].map(as_bit).astype(int)
     frame["sample_id"] = frame["sample_id"].map(str, na_action="ignore")
+    frame["metric"] = _metrics(frame)
+    score = frame["score"].where(frame["metric"].eq(SCORE)).astype(float)
+    frame["headline"] = score.fillna(frame["correct"])
     sample = frame["sample_id"].where(
         frame["sample_id"].notna(), frame.index.to_series().map("row {}".format)
     )
-    has_context = frame["context_id"].notna() & frame["context_id"].ne("")
-    own, named = sample.map("sample {}".format), frame["context_id"].map("context {}".format)
-    frame["context_id"] = named.where(has_context, own)
+    names = context_names(frame)
+    own, named = sample.map("sample {}".format), names.map("context {}".format)
+    frame["context_id"] = named.where(names.ne(""), own)
     return frame
+
+
+def context_names(frame: pd.DataFrame) -> pd.Series[Any]:
+    """Return the context of each row: its id, else a digest of its text, "" for none."""
+    ids = _filled(frame["context_id"], "").map(str)
+    if CONTEXT not in frame.columns or ids.ne("").all():
+        return ids
+    texts = _filled(frame[CONTEXT], "").map(str)
+    digests = {text: context_name("", text) for text in texts[ids.eq("")].unique()}
+    return ids.where(ids.ne(""), texts.map(digests))
+
+
+def _metrics(frame: pd.DataFrame) -> pd.Series[Any]:
+    """Return each row's headline: the score of tasks with span answers, where all their rows have one."""
+    spans = frame["answer_type"].eq("span").groupby(frame["task_name"]).transform("any")
+    scored = frame["score"].notna().groupby(frame["task_name"]).transform("all")
+    return (spans & scored).map({True: SCORE, False: ACCURACY})
 
 
 def as_bit(value: Any) -> int:
@@ -82,49 +126,5 @@ def as_bit(value: Any) -> int:
     return int(value == 1)
 
 
-def read_results_folder(folder: Path) -> pd.DataFrame:
-    """Read every result CSV and Parquet file below `folder` into one frame.
-
-    A file without the result columns is skipped, so is every `summary.csv`. Where a run directory holds
-    `results.parquet`, its parts, shards and CSV twin are not read a second time.
-
-    Raises:
-        DataError: no folder, no result file, or a file that cannot be read.
-    """
-    import pandas as pd
-
-    if not folder.is_dir():
-        raise DataError(f"--input-dir {folder}: no such folder")
-    frames = [frame for path in _result_files(folder) if (frame := _read_result_file(path)) is not None]
-    if not frames:
-        wanted = " ".join(REQUIRED_COLUMNS)
-        raise DataError(f"--input-dir {folder}: no CSV or Parquet file with the columns {wanted}")
-    return pd.concat(frames, ignore_index=True)
-
-
 def _filled(column: pd.Series[Any], value: str) -> pd.Series[Any]:
     return column.astype(object).where(column.notna(), value)
-
-
-def _result_files(folder: Path) -> Iterable[Path]:
-    runs = {path.parent for path in folder.rglob("results.parquet")}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix not in {".csv", ".parquet"} or path.name.startswith((".", "summary.")):
-            continue
-        run = next((parent for parent in path.parents if parent in runs), None)
-        if run is None or path == run / "results.parquet":
-            yield path
-
-
-def _read_result_file(path: Path) -> pd.DataFrame | None:
-    import pandas as pd
-
-    from aceslm.core.parquet import read_table
-
-    try:
-        frame = pd.read_csv(path) if path.suffix == ".csv" else read_table(path).to_pandas()
-    except (ValueError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as a result file: {error}") from None
-    if not set(REQUIRED_COLUMNS) <= set(frame.columns):
-        return None
-    return frame[[column for column in frame.columns if column in RESULT_COLUMNS]]

@@ -1,4 +1,4 @@
-"""Result rows -> one line per (model, quantization, task, mode, variant, seed, epoch, seen).
+"""Result rows -> one line per (model, quantization, task, mode, variant, seed, epoch, seen, cell).
 
 The same function serves a merged run and any folder of result files, the prototype's CSVs included.
 Rows of the `adapt` split never enter an accuracy; rows whose sample was seen before have their own line.
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.costs import Spent
-from aceslm.analysis.rows import scored_rows
-from aceslm.analysis.statistics.intervals import accuracy_interval
+from aceslm.analysis.rows import SCORE, scored_rows
+from aceslm.analysis.statistics.intervals import accuracy_interval, mean_interval
 from aceslm.analysis.statistics.labels import macro_f1, matthews
 from aceslm.analysis.statistics.latency import latency_summary
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-GROUP_COLUMNS = ("model_id", "quantization", "task_name", "mode", "variant", "seed", "epoch", "seen")
+GROUP_COLUMNS = (*"model_id quantization task_name mode variant seed epoch seen cell_id metric".split(),)
 SUMMARY_COLUMNS = (
     "model_id",
     "task_name",
@@ -37,7 +37,10 @@ SUMMARY_COLUMNS = (
     "accuracy_low",
     "accuracy_high",
     "num_contexts",
+    "metric",
     "mean_score",
+    "score_low",
+    "score_high",
     "scale_accuracy",
     "similarity",
     "macro_f1",
@@ -62,6 +65,7 @@ SUMMARY_COLUMNS = (
     "failed_gpu_hours",
     "energy_j",
     "energy_per_correct_j",
+    "cell_id",
 )
 
 
@@ -76,6 +80,16 @@ class ShardCost:
     resident: int | None = None
     accelerator: int | None = None
     row_s: float | None = None
+
+
+def shard_cost(timings: Mapping[str, Any]) -> ShardCost:
+    """Return what a finisher noted in its `done.json`."""
+    rows = timings.get("rows_generated")
+    return ShardCost(
+        timings.get("peak_memory_bytes"),
+        timings.get("accelerator_peak_bytes"),
+        timings["generate_s"] / rows if rows else None,
+    )
 
 
 def summarize(
@@ -112,7 +126,7 @@ def _figures(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, A
     n = len(group)
     unparsed = group["parsed"].map(_is_no) & group["raw_output"].notna()
     return {
-        **_accuracy_figures(group),
+        **accuracy_figures(group),
         **_latency_figures(group, costs),
         "errors": int((group["error"].notna() & ~unparsed).sum()),
         "parse_failures": int(unparsed.sum()),
@@ -120,7 +134,13 @@ def _figures(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> dict[str, A
     }
 
 
-def _accuracy_figures(group: pd.DataFrame) -> dict[str, Any]:
+def accuracy_figures(rows: pd.DataFrame) -> dict[str, Any]:
+    """Return how right some rows are, with 95 % intervals; `score_low` and `score_high` only for a headline.
+
+    Args:
+        rows: result rows with at least `result_rows.REQUIRED_COLUMNS`, brought to one form or not.
+    """
+    group = rows if "metric" in rows.columns else scored_rows(rows)
     correct, contexts = group["correct"].tolist(), group["context_id"].tolist()
     interval = accuracy_interval(correct, contexts)
     figures = {
@@ -128,7 +148,7 @@ def _accuracy_figures(group: pd.DataFrame) -> dict[str, Any]:
         "accuracy_low": interval.low,
         "accuracy_high": interval.high,
         "num_contexts": len(set(contexts)),
-        "mean_score": _mean(_numbers(group["score"])),
+        **_score_figures(group),
         "similarity": _mean(_numbers(group["similarity"])),
     }
     if group["scale"].notna().any():
@@ -137,6 +157,15 @@ def _accuracy_figures(group: pd.DataFrame) -> dict[str, Any]:
         gold = group["gold"].astype(str).tolist()
         pred = [None if missing else str(label) for label, missing in _labels(group["pred"])]
         figures |= {"macro_f1": macro_f1(gold, pred), "mcc": matthews(gold, pred)}
+    return figures
+
+
+def _score_figures(group: pd.DataFrame) -> dict[str, Any]:
+    """Return the mean score; its interval where the score is what the task is judged by."""
+    figures = {"mean_score": _mean(_numbers(group["score"]))}
+    if group["metric"].eq(SCORE).all():
+        interval = mean_interval(_numbers(group["score"]), group["context_id"].tolist())
+        figures |= {"score_low": interval.low, "score_high": interval.high}
     return figures
 
 
@@ -196,17 +225,21 @@ def _energy(group: pd.DataFrame) -> dict[str, float | None]:
     return {"energy_j": joules, "energy_per_correct_j": joules / correct if correct else None}
 
 
-def _busy_s(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> float:
+def _busy_s(group: pd.DataFrame, costs: Mapping[str, ShardCost]) -> float | None:
     """Return the engine's busy time: each row's share of its batch, or of its shard where rows overlap.
 
-    Without either a row's latency counts, shared with the rows that were active at its admission.
+    A row that was answered without company took its latency. None where what rows shared is not known: a
+    file of rows that overlapped does not say, the run directory that it comes from does.
     """
     active = group["batch_size"].astype(float)
     of_batch = group["batch_ms"].astype(float) / active
     row_ms = {name: cost.row_s * 1000 for name, cost in costs.items() if cost.row_s is not None}
     of_shard = group["shard"].map(row_ms).astype(float)
-    own = group["latency_ms"].astype(float) / active.fillna(1.0).clip(lower=1.0)
-    return float(of_batch.fillna(of_shard).fillna(own).sum()) / 1000
+    alone = group["latency_ms"].astype(float).where(active.fillna(1.0) <= 1.0)
+    busy = of_batch.fillna(of_shard).fillna(alone)
+    if (busy.isna() & group["latency_ms"].notna()).any():
+        return None
+    return float(busy.sum()) / 1000
 
 
 def _numbers(column: pd.Series[Any]) -> npt.NDArray[np.float64]:

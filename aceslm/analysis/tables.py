@@ -7,27 +7,34 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
+from aceslm.analysis.comparisons import Comparison, ComparisonTable
 from aceslm.analysis.evolved_playbooks import (
     EVOLUTION_FOOTNOTE,
     EVOLUTION_HEADERS,
     Figures,
     evolution_rows,
 )
+from aceslm.analysis.rows import ACCURACY, SCORE
+from aceslm.analysis.statistics.paired import PairedResult
+from aceslm.analysis.statistics.sign_flips import ALPHA
+from aceslm.analysis.verdicts import verdict_lines
 from aceslm.core.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FOOTNOTE = (
-    "Intervals are 95 %: Wilson where every context is a single question, else a bootstrap over contexts. "
-    "Failed and unparsed samples count as wrong."
+    "Intervals are 95 %: Wilson's, over contexts where these hold several questions, else with the mid-P "
+    "interval. The score is token F1, the headline of tasks with span answers. Failed and unparsed samples "
+    "count as wrong."
 )
 COMPARISON_FOOTNOTE = (
-    "A difference is that of two accuracies on the same samples, seeds averaged; its 95 % interval is a "
-    "bootstrap over contexts, its p a two-sided sign-flip test over contexts, adjusted by Holm's method over "
-    f"all comparisons of the table and judged at {ALPHA}. McNemar: samples that only the first : only the "
-    "second mode got right, with the exact p."
+    "A difference is that of two means on the same samples, seeds averaged: of token F1 where a task has "
+    "span answers, else of accuracy. Its p is a two-sided sign-flip test over contexts, its 95 % interval "
+    "the inversion of that test: 0 is outside exactly where p <= 0.05. Holm's method adjusts p over all "
+    f"comparisons of the table, judged at {ALPHA}; exact match beside token F1, and McNemar (samples that "
+    "only the first : only the second mode got right, exact p), stand by themselves. A mode is better only "
+    "if it is above both baseline and scaffold."
 )
 COST_FOOTNOTE = (
     "Hours are wall time x allocated cores or GPUs over all attempts; a row of the table has its share by "
@@ -40,9 +47,11 @@ COMPARISON_HEADERS = (
     "quant",
     "epoch",
     "comparison",
+    "of",
     "difference [95 %]",
     "p",
     "Holm p",
+    "exact match [95 %]",
     "McNemar",
     "n",
     "clusters",
@@ -118,7 +127,15 @@ def markdown_columns(summary: pd.DataFrame) -> list[str]:
         empty.add("seen")  # most runs see a question once
     if not any(isinstance(label, str) and label for label in summary["variant"]):
         empty.add("variant")
+    if not _twice(summary):
+        empty.add("cell")
     return [header for header, _ in TABLE if header not in empty]
+
+
+def _twice(summary: pd.DataFrame) -> bool:
+    """Whether two lines are told apart by nothing but their cell: runs with other settings."""
+    keys = ["model_id", "quantization", "task_name", "mode", "variant", "seed", "epoch", "seen"]
+    return bool(summary.duplicated(keys).any())
 
 
 def terminal_columns(summary: pd.DataFrame) -> list[str]:
@@ -131,7 +148,9 @@ def terminal_columns(summary: pd.DataFrame) -> list[str]:
         "seen": "seen",
     }
     hidden = {header for header, name in varying.items() if summary[name].nunique() <= 1}
-    hidden |= {"p50 ms", "p99 ms", "tokens/s", "score", *_OPTIONAL}
+    hidden |= {"p50 ms", "p99 ms", "tokens/s", *(_OPTIONAL.keys() - {"score [95 %]"})}
+    hidden |= {"score [95 %]"} if summary["score_low"].isna().all() else set()
+    hidden |= set() if _twice(summary) else {"cell"}
     return [header for header, _ in TABLE if header not in hidden]
 
 
@@ -141,25 +160,29 @@ def comparison_rows(comparisons: Sequence[Comparison]) -> list[list[str]]:
 
 
 def _comparison_row(comparison: Comparison) -> list[str]:
-    result, exact = comparison.result, comparison.result.mcnemar
-    difference = f"{result.difference:+.3f}"
-    if result.interval is not None:
-        difference += f" [{result.interval.low:+.3f}, {result.interval.high:+.3f}]"
-    discordant = f"{exact.only_treatment} : {exact.only_reference}, p {_p(exact.p_value)}" if exact else "-"
+    result, exact = comparison.result, comparison.exact
+    paired = (exact or result).mcnemar
+    counts = f"{paired.only_treatment} : {paired.only_reference}, p {_p(paired.p_value)}" if paired else "-"
     return [
         comparison.task_name,
         _short(comparison.model_id),
         comparison.quantization,
         str(comparison.epoch),
         f"{comparison.treatment} - {comparison.reference}",
-        difference,
+        "accuracy" if comparison.metric == ACCURACY else "token F1",
+        _difference(result),
         _p(result.p_value),
         _p(comparison.holm_p),
-        discordant,
+        f"{_difference(exact)}, p {_p(exact.p_value)}" if exact else "-",
+        counts,
         f"{result.num_samples:,}",
         f"{result.num_contexts:,}",
         comparison.verdict,
     ]
+
+
+def _difference(result: PairedResult) -> str:
+    return f"{result.difference:+.3f} [{result.interval.low:+.3f}, {result.interval.high:+.3f}]"
 
 
 def _comparison_lines(table: ComparisonTable) -> list[str]:
@@ -167,14 +190,22 @@ def _comparison_lines(table: ComparisonTable) -> list[str]:
     if not table.fresh and not table.seen:
         lines += ["None: no two modes answered the same samples.", ""]
     if table.fresh:
-        lines += [*_table(COMPARISON_HEADERS, comparison_rows(table.fresh)), "", COMPARISON_FOOTNOTE, ""]
+        lines += [*(f"- {line}" for line, _ in verdict_lines(table.fresh)), ""]
+        lines += [*_table(*_said_columns(table.fresh)), "", COMPARISON_FOOTNOTE, ""]
     if table.seen:
         lines += ["### On samples that were seen before", ""]
         lines += ["Their gold answers had already been learnt from: no evidence about new questions.", ""]
-        lines += [*_table(COMPARISON_HEADERS, comparison_rows(table.seen)), ""]
+        lines += [*_table(*_said_columns(table.seen)), ""]
     if table.notes:
         lines += [*(f"- {note}" for note in table.notes), ""]
     return lines
+
+
+def _said_columns(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+    """Return headers and rows without columns that say nothing about these comparisons."""
+    rows = comparison_rows(comparisons)
+    kept = [n for n in range(len(COMPARISON_HEADERS)) if any(row[n] != "-" for row in rows)]
+    return [COMPARISON_HEADERS[n] for n in kept], [[row[n] for n in kept] for row in rows]
 
 
 def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -202,8 +233,20 @@ def _accuracy(row: dict[str, Any]) -> str:
     return f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
 
 
+def _score(row: dict[str, Any]) -> str:
+    """Return the score where the task is judged by it; elsewhere it is the accuracy again."""
+    if row["metric"] != SCORE:
+        return "-"
+    return f"{row['mean_score']:.3f} [{row['score_low']:.3f}, {row['score_high']:.3f}]"
+
+
+def _cell(row: dict[str, Any]) -> str:
+    return str(row["cell_id"]).rsplit("-", 1)[-1]
+
+
 # Figures that only some rows have.
 _OPTIONAL = {
+    "score [95 %]": "score_low",
     "macro-F1": "macro_f1",
     "MCC": "mcc",
     "prefill ms": "prefill_ms",
@@ -228,8 +271,9 @@ TABLE: Sequence[tuple[str, Callable[[dict[str, Any]], str]]] = (
     ("seed", lambda row: str(row["seed"])),
     ("epoch", lambda row: str(row["epoch"])),
     ("seen", lambda row: "seen" if row["seen"] else "-"),
+    ("cell", _cell),
+    ("score [95 %]", _score),
     ("accuracy [95 %]", _accuracy),
-    ("score", _number("mean_score", 3)),
     ("macro-F1", _number("macro_f1", 3)),
     ("MCC", _number("mcc", 3)),
     ("n", _number("num_samples", 0)),

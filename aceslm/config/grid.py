@@ -63,7 +63,7 @@ class Variant(Strict):
 
 
 class Primary(Strict):
-    """The comparison that a run is for: `mode` (of `variant`) minus its reference, on one task."""
+    """The comparison that a run is for: `mode` (of `variant`) against baseline and scaffold, on one task."""
 
     task: str
     mode: Mode = "ace_frozen"

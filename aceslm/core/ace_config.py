@@ -29,7 +29,10 @@ class AceConfig(BaseModel):
         retrieve_top_k: bullets ranked by the question, behind the shared playbook; 0 is off.
         exemplars: most questions answered rightly before that are shown with one like them; 0 is off.
         gate: accept a version only by a paired comparison on the `validate` split, else roll back.
-        gate_threshold: accept when gains - losses >= this times sqrt(gains + losses); 0: "does not lose".
+        gate_on: what gate and candidates count: `score`, the headline of the answer type (token F1 of spans;
+            elsewhere the same as `correct`), or `correct`, exact matches alone.
+        gate_threshold: accept when gains - losses >= this times sqrt(gains + losses), the changes within one
+            context netted first; 0: "does not lose".
         gate_samples: about how many validation samples one comparison asks (whole contexts, redrawn);
             candidates are compared on as many, of a part of the split that the gate never asks.
         candidates: deltas sampled per round; with more than 1 only the best is kept, and only if it gains.
@@ -62,6 +65,7 @@ class AceConfig(BaseModel):
     retrieve_top_k: int = Field(default=0, ge=0, le=50)
     exemplars: int = Field(default=0, ge=0, le=32)
     gate: bool = False
+    gate_on: Literal["score", "correct"] = "score"
     gate_threshold: float = Field(default=1.28, ge=0.0, le=5.0)
     gate_samples: int = Field(default=70, ge=1, le=100_000)
     candidates: int = Field(default=1, ge=1, le=64)

@@ -25,7 +25,7 @@ class Sample:
 
     `answer` is the gold as published (for `choice`: the option's letter in published order, or its text).
     A list of spans is joined by the task format (see `data.readers`). `context_id` groups samples that
-    share a context (a table): they are not independent.
+    share a context (a table): they are not independent. Without ids, equal texts do (`aceslm.core.contexts`).
     """
 
     sample_id: str

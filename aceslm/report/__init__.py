@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING, Any
 from aceslm.analysis.comparisons import compare_modes
 from aceslm.analysis.costs import break_evens, cell_costs, cost_lines
 from aceslm.analysis.evolved_playbooks import EVOLUTION_FOOTNOTE, read_evolutions
-from aceslm.analysis.preregistration import primary_sentences, read_declaration
-from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.extensions import looked_at
+from aceslm.analysis.preregistration import primary_sentences
+from aceslm.analysis.rows import read_rows
 from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
+from aceslm.analysis.verdicts import verdict_lines
 from aceslm.core.files import replacing
-from aceslm.core.parquet import read_table, result_schema
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.plan.files import require_plans
 from aceslm.report.blocks import Words, as_json, packed
-from aceslm.report.facts import read_facts, sentences
+from aceslm.report.facts import read_facts
 from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
 from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
@@ -85,7 +86,7 @@ def write_report(paths: RunPaths, output: Path | None = None, max_rows: int = MA
     """
     path = output or paths.report
     summary = _read_summary(paths)
-    frame = _read_frame(paths)
+    frame = read_rows(paths.results)
     books = read_playbooks(paths)
     facts = _page_facts(paths, summary, frame, books)
     while True:
@@ -107,9 +108,8 @@ def _page_facts(
     """Return what the template shows besides the browser of samples."""
     plans = require_plans(paths)
     greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
-    comparisons = compare_modes(frame, greedy=greedy)
-    made = read_declaration(paths)
-    declared = primary_sentences(made, comparisons.fresh) if made else []
+    comparisons = compare_modes(frame, greedy=greedy, extended=looked_at(plans))
+    declared = primary_sentences(paths, plans, frame)
     answered, took = summary_grids(summary)
     return {
         "head": read_facts(
@@ -118,7 +118,7 @@ def _page_facts(
         "answered": answered,
         "took": took,
         "costs": cost_lines(plans, cell_costs(paths, plans), break_evens(paths, plans, frame)),
-        "said": [*declared, *sentences(comparisons)],
+        "said": [*declared, *verdict_lines(comparisons.fresh)],
         "comparisons": comparison_grids(comparisons),
         "notes": comparisons.notes,
         "footnotes": _FOOTNOTES,
@@ -158,10 +158,3 @@ def _read_summary(paths: RunPaths) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_csv(paths.summary_csv, keep_default_na=False, na_values=[""])
-
-
-def _read_frame(paths: RunPaths) -> pd.DataFrame:
-    stored = set(result_schema().names)
-    columns = [name for name in dict.fromkeys([*RESULT_COLUMNS, "variant", "cell_id"]) if name in stored]
-    frame: pd.DataFrame = read_table(paths.results, columns).to_pandas()
-    return frame

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.analysis.comparisons import ALPHA, Comparison, ComparisonTable
 from aceslm.analysis.costs import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
@@ -19,8 +18,6 @@ from aceslm.core.values import Cell
 from aceslm.report.plots import short
 from aceslm.results.mixtures import all_attempts
 from aceslm.run.attempt_files import End, Start
-
-_MANY_SENTENCES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,44 +59,6 @@ def read_facts(run: Run, errors: int, unparsed: int) -> Facts:
         determinism=tuple(_determinism(ends)),
         mixtures=tuple((key, ", ".join(map(str, values))) for key, values in coverage["mixtures"].items()),
         warnings=tuple(_warnings(coverage)),
-    )
-
-
-def sentences(table: ComparisonTable) -> list[tuple[str, bool]]:
-    """Return what the comparisons on unseen samples say, each with whether it is evidence of a difference.
-
-    Of many, those without evidence are only counted.
-    """
-    models = len({one.model_id for one in table.fresh})
-    quantizations = len({one.quantization for one in table.fresh})
-    said = []
-    for one in table.fresh:
-        where = [one.task_name]
-        where += [short(one.model_id)] if models > 1 else []
-        where += [one.quantization] if quantizations > 1 else []
-        where += [f"epoch {one.epoch}"] if one.epoch else []
-        said.append((f"{', '.join(where)}: {_sentence(one)}", one.holm_p <= ALPHA))
-    if len(said) <= _MANY_SENTENCES:
-        return said
-    shown = [one for one in said if one[1]]
-    quiet = len(said) - len(shown)
-    return [*shown, (f"{quiet:,} further comparisons show no evidence of a difference.", False)]
-
-
-def _sentence(one: Comparison) -> str:
-    result = one.result
-    points = abs(result.difference) * 100
-    relation = (
-        "equals"
-        if points < 0.05
-        else f"is {points:.1f} points {'above' if result.difference > 0 else 'below'}"
-    )
-    interval = ""
-    if result.interval is not None:
-        interval = f" [{result.interval.low * 100:+.1f}, {result.interval.high * 100:+.1f}]"
-    return (
-        f"{one.treatment} {relation} {one.reference}{interval} on {result.num_samples:,} samples: "
-        f"{one.verdict} (Holm p {one.holm_p:.3f})."
     )
 
 

@@ -21,9 +21,9 @@ from aceslm.analysis.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_AXES = ("evolution", "model", "quant", "task", "mode", "variant", "seed", "epoch", "seen")
+_AXES = ("evolution", "model", "quant", "task", "mode", "variant", "seed", "epoch", "seen", "cell")
 _ALWAYS = ("evolution", "task", "mode")
-_ANSWERS = ("accuracy [95 %]", "score", "macro-F1", "MCC", "n", "errors", "unparsed")
+_ANSWERS = ("score [95 %]", "accuracy [95 %]", "macro-F1", "MCC", "n", "errors", "unparsed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,4 +73,5 @@ def _grid(title: str, headers: Sequence[str], rows: Sequence[Sequence[str]], nam
 
 
 def _says_something(header: str, column: int, rows: Sequence[Sequence[str]]) -> bool:
-    return header not in _AXES or header in _ALWAYS or len({row[column] for row in rows}) > 1
+    values = {row[column] for row in rows}
+    return (header not in _AXES and values != {"-"}) or header in _ALWAYS or len(values) > 1

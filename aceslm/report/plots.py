@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.rows import scored_rows
+from aceslm.analysis.rows import ACCURACY, SCORE, scored_rows
 from aceslm.report.playbooks import Book
 from aceslm.report.svg import Axis, Mark, Point, Row, Series, axis_over, rows_chart, xy_chart
 
@@ -69,16 +69,18 @@ def short(model_id: object) -> str:
 
 def _accuracy(task: str, lines: Sequence[Line]) -> Figure:
     rows = list(_grouped_rows(lines, _accuracy_mark))
-    note = "Share of correct answers with its 95 % interval; failed and unparsed answers count as wrong."
-    axis = Axis("accuracy", 0.0, 1.0)
-    title = f"Accuracy by mode: {task}"
+    name = _headline_name(lines)
+    what = "Share of correct answers" if name == ACCURACY else "Mean token F1"
+    note = f"{what} with its 95 % interval; failed and unparsed answers count as wrong."
+    axis = Axis(name, 0.0, 1.0)
+    title = f"{name[0].upper()}{name[1:]} by mode: {task}"
     return Figure("accuracy", title, note, rows_chart(title, rows, axis) if rows else "", _legend(lines))
 
 
 def _accuracy_mark(line: Line) -> Mark:
-    low, high = line["accuracy_low"], line["accuracy_high"]
-    text = f"{_where(line)}: {line['accuracy']:.3f} [{low:.3f}, {high:.3f}], n = {line['num_samples']:,}"
-    return Mark(line["accuracy"], low, high, series=colour(line["mode"]), text=text)
+    value, low, high = _headline(line)
+    text = f"{_where(line)}: {value:.3f} [{low:.3f}, {high:.3f}], n = {line['num_samples']:,}"
+    return Mark(value, low, high, series=colour(line["mode"]), text=text)
 
 
 def _learning(task: str, lines: Sequence[Line]) -> Iterator[Figure]:
@@ -96,14 +98,29 @@ def _learning(task: str, lines: Sequence[Line]) -> Iterator[Figure]:
         "Filled: answered before the sample was learnt from. Hollow: the playbook had already learnt from "
         "these samples, no evidence about new questions."
     )
-    chart = xy_chart(title, series, Axis("epoch", -0.2, last + 0.2, whole=True), Axis("accuracy", 0.0, 1.0))
+    y = Axis(_headline_name(lines), 0.0, 1.0)
+    chart = xy_chart(title, series, Axis("epoch", -0.2, last + 0.2, whole=True), y)
     yield Figure("learning", title, note, chart, _legend(lines, {one.series for one in series}))
 
 
 def _epoch_point(line: Line) -> Point:
     seen = bool(line["seen"])
-    text = f"{_where(line)}, epoch {line['epoch']}: {line['accuracy']:.3f}{' (seen)' if seen else ''}"
-    return Point(line["epoch"], line["accuracy"], line["accuracy_low"], line["accuracy_high"], text, seen)
+    value, low, high = _headline(line)
+    text = f"{_where(line)}, epoch {line['epoch']}: {value:.3f}{' (seen)' if seen else ''}"
+    return Point(line["epoch"], value, low, high, text, seen)
+
+
+def _headline(line: Line) -> tuple[float, float, float]:
+    """Return what the task is judged by, with its interval."""
+    names = ("accuracy", "accuracy_low", "accuracy_high")
+    if line["metric"] == SCORE:
+        names = ("mean_score", "score_low", "score_high")
+    value, low, high = (float(line[name]) for name in names)
+    return value, low, high
+
+
+def _headline_name(lines: Sequence[Line]) -> str:
+    return "token F1" if any(line["metric"] == SCORE for line in lines) else ACCURACY
 
 
 def _latency(frame: pd.DataFrame) -> Iterator[Figure]:
@@ -184,17 +201,19 @@ def _bar(line: Line, value: float, says: str) -> Mark:
 def _cost(task: str, lines: Sequence[Line]) -> Iterator[Figure]:
     series = []
     for line in lines:
-        cost = line["amortised_ms"] if _is_number(line["amortised_ms"]) else line["avg_latency_ms"]
+        cost, (value, low, high) = line["amortised_ms"], _headline(line)
         if _is_number(cost):
-            text = f"{_where(line)}: {cost:,.0f} ms per sample, accuracy {line['accuracy']:.3f}"
-            point = Point(cost, line["accuracy"], line["accuracy_low"], line["accuracy_high"], text)
+            text = f"{_where(line)}: {cost:,.0f} ms per sample, {_headline_name([line])} {value:.3f}"
+            point = Point(cost, value, low, high, text)
             series.append(Series(mode_name(line), colour(line["mode"]), (point,), joined=False))
     if not series:
         return
-    title = f"Cost against accuracy: {task}"
+    title = f"Cost against {_headline_name(lines)}: {task}"
     x = axis_over("engine time per sample, ms", [one.points[0].x for one in series])
     note = "Left and up is better. The time of all roles is in it, that of shared prefixes once."
-    yield Figure("cost", title, note, xy_chart(title, series, x, Axis("accuracy", 0.0, 1.0)), _legend(lines))
+    yield Figure(
+        "cost", title, note, xy_chart(title, series, x, Axis(_headline_name(lines), 0.0, 1.0)), _legend(lines)
+    )
 
 
 def _growth(books: Sequence[Book]) -> Iterator[Figure]:

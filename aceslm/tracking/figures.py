@@ -9,13 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.comparisons import Comparison, compare_modes
+from aceslm.analysis.comparisons import Comparison, ComparisonTable, compare_modes
 from aceslm.analysis.costs import Spent, cell_costs
-from aceslm.analysis.rows import RESULT_COLUMNS
+from aceslm.analysis.extensions import looked_at
+from aceslm.analysis.rows import read_rows
+from aceslm.analysis.verdicts import verdicts
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
 from aceslm.core.files import read_json
-from aceslm.core.parquet import read_table, result_schema
+from aceslm.core.parquet import read_table
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, Plan
 from aceslm.plan.cells import run_digest
@@ -25,7 +27,7 @@ from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
 if TYPE_CHECKING:
     import pandas as pd
 
-_CELL_COLUMNS = ("cell_id", "epoch", "seen", "correct", "playbook_version", "latency_ms")
+_CELL_COLUMNS = ("cell_id", "epoch", "seen", "correct", "score", "playbook_version", "latency_ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,9 @@ def grid_lines(merged: Merged) -> list[Line]:
     keys = ("complete", "units_planned", "units_found", "shards_planned", "shards_done", "conflicts")
     facts = {key: merged.coverage.get(key) for key in keys}
     lines = [header_line(header), {"summary": facts}, _table("summary", merged.summary)]
-    lines.append(_table("comparisons", list(_comparisons(merged))))
+    compared = _compared(merged)
+    lines.append(_table("comparisons", list(_comparisons(compared))))
+    lines.append(_table("verdicts", list(_verdicts(compared))))
     if merged.complete:
         files = {"results.parquet": paths.results, "summary.md": paths.summary_md}
         lines.append(_artifact(merged, "results", files))
@@ -117,15 +121,8 @@ def _cell_header(merged: Merged, cell: Cell) -> RunHeader:
 
 def _cell_summary(merged: Merged, cell: Cell, rows: pd.DataFrame) -> dict[str, Any]:
     """Return a cell's figures: of its first epoch, and under `seen/` of the last that met known samples."""
-    place = {
-        "model_id": cell.model.model_id,
-        "quantization": cell.quantization,
-        "task_name": cell.task_name,
-        "mode": cell.mode,
-        "variant": cell.variant or None,
-        "seed": cell.seed,
-    }
-    mine = [row for row in merged.summary if all(row.get(key) == value for key, value in place.items())]
+    mine = [row for row in merged.summary if row.get("cell_id") == cell.cell_id]
+    place = {"model_id", "quantization", "task_name", "mode", "variant", "seed", "cell_id"}
     fresh = [row for row in mine if not row["seen"]]
     seen = [row for row in mine if row["seen"]]
     figures: dict[str, Any] = {"complete": merged.complete, "rows": len(rows)}
@@ -143,6 +140,7 @@ def _curves(paths: RunPaths, cell: Cell, rows: pd.DataFrame) -> Iterator[dict[st
         yield {
             "epoch": int(group["epoch"].iloc[0]),
             "epoch/accuracy": float(group["correct"].mean()),
+            "epoch/score": float(group["score"].fillna(group["correct"]).mean()),
             "epoch/samples": len(group),
             "epoch/latency_ms": float(group["latency_ms"].mean()),
             "epoch/seen": bool(group["seen"].eq(True).any()),
@@ -164,11 +162,13 @@ def _curves(paths: RunPaths, cell: Cell, rows: pd.DataFrame) -> Iterator[dict[st
         }
 
 
-def _comparisons(merged: Merged) -> Iterator[dict[str, Any]]:
-    stored = [name for name in RESULT_COLUMNS if name in result_schema().names]
-    frame = read_table(merged.paths.results, stored).to_pandas()
+def _compared(merged: Merged) -> ComparisonTable:
     greedy = all(cell.generation.temperature == 0 for cell in merged.plans[0].cells)
-    table = compare_modes(frame, greedy=greedy)
+    frame = read_rows(merged.paths.results)
+    return compare_modes(frame, greedy=greedy, extended=looked_at(merged.plans))
+
+
+def _comparisons(table: ComparisonTable) -> Iterator[dict[str, Any]]:
     for seen, comparisons in ((False, table.fresh), (True, table.seen)):
         for comparison in comparisons:
             yield {"seen": seen, **_flat(comparison)}
@@ -177,17 +177,43 @@ def _comparisons(merged: Merged) -> Iterator[dict[str, Any]]:
 def _flat(comparison: Comparison) -> dict[str, Any]:
     """Return a comparison as one level of figures, its verdict in words."""
     figures = asdict(comparison)
-    result = figures.pop("result")
-    interval = result.pop("interval") or {}
-    exact = result.pop("mcnemar") or {}
+    result, exact = figures.pop("result"), figures.pop("exact") or {}
+    interval, exact_interval = result.pop("interval"), exact.get("interval") or {}
+    paired = (exact or result).get("mcnemar") or {}
+    result.pop("mcnemar")
     return {
         **figures,
         **result,
-        "low": interval.get("low"),
-        "high": interval.get("high"),
-        "mcnemar_p": exact.get("p_value"),
+        "low": interval["low"],
+        "high": interval["high"],
+        "exact_difference": exact.get("difference"),
+        "exact_low": exact_interval.get("low"),
+        "exact_high": exact_interval.get("high"),
+        "exact_p": exact.get("p_value"),
+        "mcnemar_p": paired.get("p_value"),
         "verdict": comparison.verdict,
     }
+
+
+def _verdicts(table: ComparisonTable) -> Iterator[dict[str, Any]]:
+    """Yield what is said of each treatment, as the summary says it."""
+    for one in verdicts(table.fresh):
+        row = one.closest
+        yield {
+            "model_id": row.model_id,
+            "quantization": row.quantization,
+            "task_name": row.task_name,
+            "epoch": row.epoch,
+            "treatment": row.treatment,
+            "better_reference": row.reference,
+            "metric": row.metric,
+            "difference": row.result.difference,
+            "low": row.result.interval.low,
+            "high": row.result.interval.high,
+            "holm_p": one.holm_p,
+            "verdict": one.words,
+            "controls": one.control_words,
+        }
 
 
 def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Line:

@@ -15,6 +15,7 @@ from pathlib import Path
 from aceslm.ace.controls import permuted_golds
 from aceslm.config.folders import repository_root
 from aceslm.config.registry import task_registry
+from aceslm.core.contexts import context_key, context_name
 from aceslm.core.errors import ConfigError, DataError, nearest
 from aceslm.core.values import Sample, TaskTable
 from aceslm.data import load_samples, select_split, task_digest
@@ -123,9 +124,7 @@ def load_task_file(path: Path, domain: str | None) -> LoadedTask:
 def after(task: LoadedTask, skip: int) -> LoadedTask:
     """Return a task without the first `skip` scored samples and the rest of the last one's context."""
     rows = task.samples
-    while (
-        0 < skip < len(rows) and rows[skip].context_id and rows[skip].context_id == rows[skip - 1].context_id
-    ):
+    while 0 < skip < len(rows) and context_key(rows[skip]) == context_key(rows[skip - 1]):
         skip += 1
     if skip >= len(rows):
         raise ConfigError(f"skip: task '{task.tables.name}' has only {len(rows):,} samples to score")
@@ -166,5 +165,5 @@ def _table(name: str, domain: str, split: str, samples: tuple[Sample, ...]) -> T
         domain=domain,
         split=split,
         sample_ids=tuple(sample.sample_id for sample in samples),
-        context_ids=tuple(sample.context_id for sample in samples),
+        context_ids=tuple(context_name(sample.context_id, sample.context) for sample in samples),
     )

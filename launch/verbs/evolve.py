@@ -27,13 +27,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class EpochLine:
-    """One line of the epoch table. `playbook_tokens` counts the model's own tokens at the epoch's end."""
+    """One line of the epoch table. `playbook_tokens` counts the model's own tokens at the epoch's end.
+
+    `low` and `high` are of the accuracy; the score is there where the task is judged by it.
+    """
 
     epoch: str
     mode: str
     accuracy: float
     low: float
     high: float
+    score: float | None
+    score_low: float | None
+    score_high: float | None
     num_samples: int
     avg_latency_ms: float
     seen: bool
@@ -216,17 +222,18 @@ def _step(journal: Journal, epoch: int) -> StepNote:
 
 
 def _line(cell: Cell, rows: pd.DataFrame, epoch: str, step: StepNote | None = None) -> EpochLine:
-    from aceslm.analysis.statistics.intervals import accuracy_interval
+    from aceslm.analysis.summary import accuracy_figures
 
-    contexts = rows["context_id"].where(rows["context_id"].notna(), rows["sample_id"]).tolist()
-    correct = rows["correct"].astype(int).tolist()
-    interval = accuracy_interval(correct, contexts)
+    found = accuracy_figures(rows)
     return EpochLine(
         epoch=epoch,
         mode=cell.mode,
-        accuracy=sum(correct) / len(correct),
-        low=interval.low,
-        high=interval.high,
+        accuracy=found["accuracy"],
+        low=found["accuracy_low"],
+        high=found["accuracy_high"],
+        score=found["mean_score"] if "score_low" in found else None,
+        score_low=found.get("score_low"),
+        score_high=found.get("score_high"),
         num_samples=len(rows),
         avg_latency_ms=float(rows["latency_ms"].mean()),
         seen=bool(rows["seen"].eq(True).any()),
@@ -243,11 +250,13 @@ def _show(prepared: Prepared, lines: list[EpochLine], json_: bool) -> None:
     if json_:
         print_json([asdict(line) for line in lines])
         return
+    scored = any(line.score is not None for line in lines)
     rows = [
         [
             line.epoch,
             line.mode,
             "seen" if line.seen else "-",
+            *([_score(line)] if scored else []),
             f"{line.accuracy:.3f} [{line.low:.3f}, {line.high:.3f}]",
             f"{line.num_samples:,}",
             f"{line.avg_latency_ms:,.0f}",
@@ -255,5 +264,12 @@ def _show(prepared: Prepared, lines: list[EpochLine], json_: bool) -> None:
         ]
         for line in lines
     ]
-    headers = ["epoch", "mode", "seen", "accuracy [95 %]", "n", "mean ms", "bullets", "playbook tokens"]
-    print_table(prepared.paths.root.name, headers, rows, numeric=4)
+    headers = ["epoch", "mode", "seen", *(["score [95 %]"] if scored else []), "accuracy [95 %]"]
+    headers += ["n", "mean ms", "bullets", "playbook tokens"]
+    print_table(prepared.paths.root.name, headers, rows, numeric=5 if scored else 4)
+
+
+def _score(line: EpochLine) -> str:
+    if line.score is None:
+        return "-"
+    return f"{line.score:.3f} [{line.score_low:.3f}, {line.score_high:.3f}]"

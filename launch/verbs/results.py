@@ -48,20 +48,31 @@ def summarize(
     The Markdown page also compares the modes that answered the same samples.
     """
     from aceslm.analysis.comparisons import compare_modes
-    from aceslm.analysis.rows import read_results_folder
+    from aceslm.analysis.result_files import read_results_folder
     from aceslm.analysis.summary import summarize as figures
     from aceslm.analysis.tables import write_summary
-    from launch.show.console import say
+    from launch.show.console import note, say
 
     path = output_path or input_dir / "summary.csv"
     _check_summary(path)
-    frame = read_results_folder(input_dir)
+    found = read_results_folder(input_dir)
+    frame = found.rows
     if similarity is not None:
         frame["similarity"] = _similarity(frame, similarity)
-    summary = figures(frame)
+    summary = figures(frame, found.costs)
     title = f"Summary of {input_dir.name}"
-    write_summary(summary, path, path.with_suffix(".md"), title=title, comparisons=compare_modes(frame))
+    again = f"{found.duplicates:,} rows were there twice (copies of the same answers) and count once"
+    write_summary(
+        summary,
+        path,
+        path.with_suffix(".md"),
+        title=title,
+        note=again if found.duplicates else None,
+        comparisons=compare_modes(frame),
+    )
     _show(summary, f"summary of {input_dir}", json_)
+    if found.duplicates:
+        note(again)
     if not json_:
         say(f"written: {path} and {path.with_suffix('.md')}")
 
@@ -177,11 +188,14 @@ def show_evolutions(paths: RunPaths) -> None:
 
 def _show_primary(paths: RunPaths) -> None:
     """Print what came of the comparison that a run declared, if it did."""
-    from aceslm.analysis.preregistration import primary_outcome
+    from aceslm.analysis.preregistration import primary_sentences
+    from aceslm.analysis.rows import read_rows
+    from aceslm.plan.files import require_plans
     from launch.show.console import say
 
-    for line in primary_outcome(paths):
-        say(line)
+    if paths.prereg.exists():
+        for line, _ in primary_sentences(paths, require_plans(paths), read_rows(paths.results)):
+            say(line)
 
 
 def _say_told(made: Aggregated) -> None:

@@ -165,10 +165,18 @@ def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:
 
 def _accuracies(rows: pd.DataFrame) -> list[str]:
     """Return a line an epoch: from the second on a playbook has learnt from the same samples."""
+    from aceslm.analysis.summary import accuracy_figures
+
     lines = []
     for epoch, group in rows.groupby("epoch"):
         correct, n = int(group["correct"].sum()), len(group)
+        found = accuracy_figures(group)
         which = f"epoch {epoch}{' (seen)' if group['seen'].eq(True).any() else ''}: "
-        line = f"accuracy {correct / n:.3f} ({correct}/{n})  mean latency {group['latency_ms'].mean():.1f} ms"
+        score = ""
+        if "score_low" in found:
+            bounds = f"[{found['score_low']:.3f}, {found['score_high']:.3f}]"
+            score = f"score {found['mean_score']:.3f} {bounds}  "
+        latency = f"mean latency {group['latency_ms'].mean():.1f} ms"
+        line = f"{score}accuracy {correct / n:.3f} ({correct}/{n})  {latency}"
         lines.append((which if rows["epoch"].nunique() > 1 else "") + line)
     return lines
