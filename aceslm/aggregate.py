@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from aceslm.analysis.break_even import break_evens
 from aceslm.analysis.comparisons import compare_modes
-from aceslm.analysis.costs import break_evens, cell_costs, cost_lines, cost_values
+from aceslm.analysis.costs import cost_lines, cost_values
 from aceslm.analysis.evolved_playbooks import evolution_figures
 from aceslm.analysis.extensions import looked_at
 from aceslm.analysis.preregistration import primary_sentences
 from aceslm.analysis.rows import read_rows
 from aceslm.analysis.scored_before import note_looks
+from aceslm.analysis.spent import cell_costs
 from aceslm.analysis.summary import shard_cost, summarize
 from aceslm.analysis.tables import write_summary
 from aceslm.core.files import locked, write_json

@@ -16,7 +16,7 @@ from conftest import Command, only_run
 from shards import merged
 from test_run import planned, run_first
 
-from aceslm.analysis.costs import cell_costs
+from aceslm.analysis.spent import cell_costs
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import load_plans, read_run
 from aceslm.results.status import run_status

@@ -15,7 +15,7 @@ from aceslm.analysis.comparisons import NO_EVIDENCE, Comparison, ComparisonTable
 from aceslm.analysis.statistics.paired import holm
 from aceslm.analysis.summary import summarize
 from aceslm.analysis.tables import markdown
-from aceslm.analysis.verdicts import Verdict, verdict_lines, verdicts
+from aceslm.analysis.verdicts import TreatmentVerdict, verdict_lines, verdicts
 
 
 def rows(mode: str, correct: Sequence[int], **columns: Any) -> pd.DataFrame:
@@ -78,7 +78,7 @@ def test_a_variant_is_compared_with_the_control_of_its_own_settings() -> None:
     }
 
 
-def verdict(table: ComparisonTable, treatment: str = "ace") -> Verdict:
+def verdict(table: ComparisonTable, treatment: str = "ace") -> TreatmentVerdict:
     (found,) = [one for one in verdicts(table.fresh) if one.closest.treatment == treatment]
     return found
 

@@ -12,7 +12,8 @@ from conftest import Command, only_run
 from shards import merged
 from test_run import planned
 
-from aceslm.analysis.costs import BreakEven, Spent, break_evens, cell_costs, total
+from aceslm.analysis.break_even import BreakEven, break_evens
+from aceslm.analysis.spent import Spent, cell_costs, total
 from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
 from aceslm.plan.files import load_plans

@@ -163,7 +163,8 @@ def test_shards_of_one_model_are_packed_into_tasks() -> None:
 
 def _planned_parts(shards: int) -> tuple[Run, Sequence[Shard]]:
     from aceslm.core.values import ModelSpec, TaskTable
-    from aceslm.plan.cells import GridTask, expand
+    from aceslm.plan.cells import expand
+    from aceslm.plan.identity import GridTask
     from aceslm.plan.shards import next_plan
 
     task = TaskTable("t", "d", "x", "", tuple(str(n) for n in range(shards)))

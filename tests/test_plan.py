@@ -11,8 +11,9 @@ from aceslm.config.grid import GridConfig
 from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.paths import RunPaths
 from aceslm.core.values import Cell, ModelSpec, Resources, TaskTable
-from aceslm.plan.cells import GridTask, expand, run_digest
+from aceslm.plan.cells import expand, run_digest
 from aceslm.plan.files import load_plans, save_plan
+from aceslm.plan.identity import GridTask
 from aceslm.plan.ranges import chunks, subtract, unit_at, wanted_ranges
 from aceslm.plan.shards import next_plan
 

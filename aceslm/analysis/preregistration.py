@@ -25,7 +25,7 @@ from aceslm.analysis.extensions import declared_ids
 from aceslm.analysis.scored_before import scored_before
 from aceslm.analysis.statistics.paired import holm
 from aceslm.analysis.statistics.sign_flips import ALPHA
-from aceslm.analysis.verdicts import Verdict, measured, verdicts
+from aceslm.analysis.verdicts import TreatmentVerdict, measured, verdicts
 from aceslm.core.errors import ConfigError, CorruptRun
 from aceslm.core.files import create_json
 from aceslm.core.paths import RunPaths
@@ -147,7 +147,7 @@ def primary_sentences(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFram
     ]
 
 
-def primary_of(declared: Declaration, found: Sequence[Verdict]) -> tuple[Verdict, ...]:
+def primary_of(declared: Declaration, found: Sequence[TreatmentVerdict]) -> tuple[TreatmentVerdict, ...]:
     """Return what is said of the declared treatment: once for each model and quantization of the run."""
     return tuple(
         one
@@ -158,7 +158,7 @@ def primary_of(declared: Declaration, found: Sequence[Verdict]) -> tuple[Verdict
     )
 
 
-def _outcome(one: Verdict, adjusted: float, count: int) -> str:
+def _outcome(one: TreatmentVerdict, adjusted: float, count: int) -> str:
     row = one.closest
     result, where = row.result, f"{row.model_id.rpartition('/')[2]}, {row.quantization}"
     better = f" ({one.better_reference.partition(', ')[2]})" if len(one.rows) > 1 else ""

@@ -35,7 +35,7 @@ _FILE = "file"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundRows:
     """The rows of a folder, each answer once; `duplicates` were left out.
 
     `costs` are those of the run directories by the names that their shards have in `rows`.
@@ -46,7 +46,7 @@ class Found:
     costs: dict[str, ShardCost]
 
 
-def read_results_folder(folder: Path) -> Found:
+def read_results_folder(folder: Path) -> FoundRows:
     """Read every result CSV and Parquet file below `folder`.
 
     A file without the result columns is skipped, so is every `summary.csv`. Where a run directory holds
@@ -70,7 +70,7 @@ def read_results_folder(folder: Path) -> Found:
         raise DataError(f"--input-dir {folder}: no CSV or Parquet file with the columns {wanted}")
     rows = pd.concat(frames, ignore_index=True)
     once = rows.loc[_first_places(rows)]
-    return Found(once.drop(columns=_FILE).reset_index(drop=True), len(rows) - len(once), costs)
+    return FoundRows(once.drop(columns=_FILE).reset_index(drop=True), len(rows) - len(once), costs)
 
 
 def _first_places(rows: pd.DataFrame) -> list[int]:

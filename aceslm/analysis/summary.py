@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.costs import Spent
 from aceslm.analysis.rows import SCORE, scored_rows
+from aceslm.analysis.spent import Spent
 from aceslm.analysis.statistics.intervals import accuracy_interval, mean_interval
 from aceslm.analysis.statistics.labels import macro_f1, matthews
 from aceslm.analysis.statistics.latency import latency_summary

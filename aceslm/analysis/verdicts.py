@@ -21,7 +21,7 @@ _MANY_SENTENCES = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class TreatmentVerdict:
     """What is said of one treatment in one place of the grid.
 
     `rows` are its comparisons with baseline and scaffold (one of them, where a run has only one), `controls`
@@ -98,14 +98,14 @@ class Verdict:
         return f"Of the controls it is {' and '.join(words)}."
 
 
-def verdicts(comparisons: Sequence[Comparison]) -> list[Verdict]:
+def verdicts(comparisons: Sequence[Comparison]) -> list[TreatmentVerdict]:
     """Group comparisons by treatment, in order; a treatment without baseline and scaffold has no verdict."""
     groups: dict[tuple[str, str, str, int, str], list[Comparison]] = {}
     for one in comparisons:
         key = (one.model_id, one.quantization, one.task_name, one.epoch, one.treatment)
         groups.setdefault(key, []).append(one)
     return [
-        Verdict(bare, tuple(one for one in group if not one.against_bare))
+        TreatmentVerdict(bare, tuple(one for one in group if not one.against_bare))
         for group in groups.values()
         if (bare := tuple(one for one in group if one.against_bare))
     ]
@@ -139,7 +139,7 @@ def verdict_lines(comparisons: Sequence[Comparison]) -> list[tuple[str, bool]]:
     return [*shown, (f"{quiet:,} further comparisons show no evidence of a difference.", False)]
 
 
-def _verdict_line(one: Verdict) -> str:
+def _verdict_line(one: TreatmentVerdict) -> str:
     against = "; ".join(f"{row.treatment} minus {row.reference} {measured(row)}" for row in one.rows)
     controls = f" {one.control_words}" if one.control_words else ""
     n = one.closest.result.num_samples

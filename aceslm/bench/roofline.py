@@ -16,7 +16,7 @@ from aceslm.bench.contender import Contender
 from aceslm.bench.workloads import CountTokens, make_workload
 from aceslm.core.prompts import Prompt
 from aceslm.core.values import GenerationSettings
-from aceslm.engine.hardware import Hardware, ModelShape
+from aceslm.engine.hardware import MeasuredDevice, ModelShape
 
 ROWS = 8
 _NEW_TOKENS = 33
@@ -101,7 +101,7 @@ def weight_bytes(shape: ModelShape, dtype: str, quantization: str, footprint_byt
 def probe(
     contender: Contender,
     shape: ModelShape,
-    hardware: Hardware,
+    hardware: MeasuredDevice,
     encode: Encode,
     count_tokens: CountTokens,
     *,

@@ -39,7 +39,7 @@ _WORDS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class BenchWorkload:
     """Named prompts, in the order in which they are handed to an engine."""
 
     name: str
@@ -82,7 +82,7 @@ _SHAPES = {
 WORKLOADS = tuple(_SHAPES)
 
 
-def make_workload(name: str, count_tokens: CountTokens, *, key: str, scale: float = 1.0) -> Workload:
+def make_workload(name: str, count_tokens: CountTokens, *, key: str, scale: float = 1.0) -> BenchWorkload:
     """Return a named workload for a model.
 
     Args:
@@ -116,7 +116,7 @@ def make_workload(name: str, count_tokens: CountTokens, *, key: str, scale: floa
         new_tokens = scaled(lengths.randint(*shape.answer_tokens), 2)
         prompts.append(Prompt(f"{name}/{key}/{index}", messages, new_tokens, ignore_eos=True))
     description = shape.description if scale == 1.0 else f"{shape.description}, scaled by {scale:g}"
-    return Workload(name, description, tuple(prompts))
+    return BenchWorkload(name, description, tuple(prompts))
 
 
 def text_of(tokens: int, words: random.Random, count_tokens: CountTokens) -> str:
@@ -135,7 +135,7 @@ def text_of(tokens: int, words: random.Random, count_tokens: CountTokens) -> str
     return " ".join(drawn[:low])
 
 
-def spread(workload: Workload, samples: int | None) -> tuple[Prompt, ...]:
+def spread(workload: BenchWorkload, samples: int | None) -> tuple[Prompt, ...]:
     """Return `samples` prompts spread evenly over a workload; None or too many: all."""
     prompts = workload.prompts
     if samples is None or samples >= len(prompts):

@@ -29,7 +29,7 @@ _TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Hardware:
+class MeasuredDevice:
     """Measured peaks: `gemm_flop_per_s` at `dtype`, `copy_bytes_per_s` (read plus written)."""
 
     device: str
@@ -59,7 +59,7 @@ class ModelShape:
     kv_width: int
 
 
-def measure_hardware(device: str, dtype: str) -> Hardware:
+def measure_hardware(device: str, dtype: str) -> MeasuredDevice:
     """Measure a device: the fastest of a few matrix products, each tried five times, and a large copy.
 
     Formulas: 2 x rows x columns x inner / seconds; 2 x bytes / seconds (read and written).
@@ -76,7 +76,7 @@ def measure_hardware(device: str, dtype: str) -> Hardware:
     source = torch.ones(_COPY_BYTES[key], dtype=torch.uint8, device=target)
     sink = torch.zeros_like(source)
     copy_s = _fastest_s(lambda: sink.copy_(source), target)
-    return Hardware(
+    return MeasuredDevice(
         device=device,
         name=_name(target),
         cores=available_cores(),

@@ -8,77 +8,25 @@ playbook of an adaptation: a cell of mode `ace` on the `adapt` split, shared by 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
-from aceslm import tasks as task_types
 from aceslm.ace.roles.messages import role_digest
 from aceslm.ace.validation import check_divisible
 from aceslm.config.grid import GridConfig, Variant
-from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError
 from aceslm.core.values import Cell, ModelSpec, TaskTable
 from aceslm.core.words import PLAYBOOK_MODES
+from aceslm.plan.identity import Givens, GridPoint, GridTask, cell_of
 
 # What `ace:` says about files, names and sizes stands in an identity by what it stands for.
 _BY_CONTENT = frozenset(
     {"playbook", "frozen_playbook", "reflector_model", "curator_model", "shuffled_from", "held_out"}
     | {"adapt_samples", "validate_samples"}
 )
+
+
 ROLE_MODEL_KEYS = {"reflector": "reflector_model", "curator": "curator_model"}
-
-
-@dataclass(frozen=True, slots=True)
-class GridTask:
-    """A task as a grid uses it: the samples that are scored, and the other splits where it has them.
-
-    `placebo` is `adapt` with the gold answers passed around among its samples.
-    """
-
-    scored: TaskTable
-    adapt: TaskTable | None = None
-    validate: TaskTable | None = None
-    placebo: TaskTable | None = None
-
-    @property
-    def name(self) -> str:
-        return self.scored.task_name
-
-    @property
-    def tables(self) -> tuple[TaskTable, ...]:
-        return tuple(one for one in (self.scored, self.adapt, self.validate, self.placebo) if one)
-
-
-@dataclass(frozen=True, slots=True)
-class Givens:
-    """What a grid names beyond models and tasks, looked up.
-
-    `role_models`: name -> model. `playbooks`: file name -> digest of its content. `donors`: tasks that
-    only lend a playbook (`ace.shuffled_from`).
-    """
-
-    role_models: Mapping[str, ModelSpec] = field(default_factory=dict)
-    playbooks: Mapping[str, str] = field(default_factory=dict)
-    donors: Sequence[GridTask] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _GridPoint:
-    """What a cell shares with those beside it in the grid."""
-
-    grid: GridConfig
-    model: ModelSpec
-    quantization: str
-    seed: int
-    variant: Variant
-    givens: Givens
-
-    @property
-    def ace(self) -> AceConfig:
-        return self.variant.settings(self.grid.ace)
 
 
 def expand(
@@ -132,9 +80,9 @@ def _cells_of(
         with_playbook = mode in PLAYBOOK_MODES
         for variant in grid.variants if with_playbook and grid.variants else (Variant(),):
             for seed in _seeds(grid, variant, with_playbook):
-                point = _GridPoint(grid, model, quantization, seed, variant, givens)
+                point = GridPoint(grid, model, quantization, seed, variant, givens)
                 if not with_playbook:
-                    yield _cell(point, task.scored, mode)
+                    yield cell_of(point, task.scored, mode)
                 elif mode == "ace":
                     yield _evolving(point, task.scored, task)
                 else:
@@ -147,7 +95,7 @@ def _seeds(grid: GridConfig, variant: Variant, with_playbook: bool) -> tuple[int
     return grid.seeds if grid.generation.temperature > 0 else grid.seeds[:1]
 
 
-def _carriers(point: _GridPoint, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
+def _carriers(point: GridPoint, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
     """Yield a cell whose prompts carry a finished playbook, after the adaptations that it needs."""
     adaptation = donor = None
     given = point.givens.playbooks[point.ace.frozen_playbook] if point.ace.frozen_playbook else ""
@@ -168,11 +116,11 @@ def _carriers(point: _GridPoint, task: GridTask, mode: str, tasks: Sequence[Grid
     if mode == "ace_frozen" and adaptation and point.ace.held_out == "each":
         for epoch in range(1, point.ace.epochs):  # the last one's is the final playbook
             which = {"adaptation_epoch": epoch}
-            yield _cell(point, task.scored, mode, {"playbook": identity | which}, **carried, **which)
-    yield _cell(point, task.scored, mode, {"playbook": identity}, **carried)
+            yield cell_of(point, task.scored, mode, {"playbook": identity | which}, **carried, **which)
+    yield cell_of(point, task.scored, mode, {"playbook": identity}, **carried)
 
 
-def _adaptation(point: _GridPoint, task: GridTask, table: TaskTable | None, mode: str) -> Cell:
+def _adaptation(point: GridPoint, task: GridTask, table: TaskTable | None, mode: str) -> Cell:
     if table is None:
         raise ConfigError(
             f"mode '{mode}' evolves a playbook on the 'adapt' split, and task '{task.name}' has none: give "
@@ -181,7 +129,7 @@ def _adaptation(point: _GridPoint, task: GridTask, table: TaskTable | None, mode
     return _evolving(point, table, task)
 
 
-def _donor(point: _GridPoint, task: GridTask, tasks: Sequence[GridTask]) -> GridTask:
+def _donor(point: GridPoint, task: GridTask, tasks: Sequence[GridTask]) -> GridTask:
     """Return the task whose playbook stands in: `ace.shuffled_from`, else the next one of the grid."""
     wanted = point.ace.shuffled_from
     if wanted is not None:
@@ -199,7 +147,7 @@ def _donor(point: _GridPoint, task: GridTask, tasks: Sequence[GridTask]) -> Grid
     return others[0]
 
 
-def _evolving(point: _GridPoint, table: TaskTable, task: GridTask) -> Cell:
+def _evolving(point: GridPoint, table: TaskTable, task: GridTask) -> Cell:
     """Return the cell that evolves a playbook over the samples of `table`."""
     ace = point.ace
     measured = ace.gate or ace.candidates > 1
@@ -228,7 +176,7 @@ def _evolving(point: _GridPoint, table: TaskTable, task: GridTask) -> Cell:
         "sample_ids": table.sample_ids[:limit],
         "validate": [validate.task_digest, ace.validate_samples] if validate else None,
     }
-    return _cell(
+    return cell_of(
         point,
         table,
         "ace",
@@ -243,56 +191,6 @@ def _evolving(point: _GridPoint, table: TaskTable, task: GridTask) -> Cell:
 def _contexts(table: TaskTable, limit: int | None) -> set[str]:
     names = table.context_ids or ("",) * len(table.sample_ids)
     return {name or one for name, one in zip(names[:limit], table.sample_ids[:limit], strict=True)}
-
-
-def _cell(
-    point: _GridPoint, table: TaskTable, mode: str, more: Mapping[str, Any] | None = None, **fields: Any
-) -> Cell:
-    grid, model = point.grid, point.model
-    generation = grid.generation.settings()
-    dtype = model.dtype if grid.dtype == "auto" else grid.dtype
-    identity: dict[str, Any] = {
-        "model": [model.revision] if model.source == "folder" else [model.model_id, model.revision],
-        "chat_template_args": dict(model.chat_template_args),
-        "context_window": model.context_window,  # what is longer becomes a row with an error
-        "quantization": point.quantization,
-        "dtype": dtype,
-        "generation": asdict(generation),
-        "default_max_new_tokens": dict(task_types.DEFAULT_MAX_NEW_TOKENS),
-        "prompt_version": task_types.PROMPT_VERSION,
-        "task": table.task_digest,
-        "split": table.split,
-        "mode": mode,
-        "seed": point.seed,
-        **(more or {}),
-    }
-    ace = point.ace if mode in PLAYBOOK_MODES else None
-    epoch = fields.get("adaptation_epoch")
-    variant = "-".join(filter(None, [point.variant.label, f"epoch-{epoch}" if epoch else ""]))
-    return Cell(
-        cell_id=f"{_slug(point, table, mode, variant)}-{digest(identity, length=12)}",
-        model=model,
-        quantization=point.quantization,
-        dtype=dtype,
-        task_name=table.task_name,
-        domain=table.domain,
-        split=table.split,
-        task_digest=table.task_digest,
-        mode=mode,
-        seed=point.seed,
-        epochs=fields.pop("epochs", 1),
-        generation=generation,
-        ace=ace,
-        variant=variant,
-        **fields,
-    )
-
-
-def _slug(point: _GridPoint, table: TaskTable, mode: str, variant: str) -> str:
-    stage = ["adapt"] if table.split == "adapt" else []
-    parts = [point.model.name.rstrip("/").rsplit("/", 1)[-1], point.quantization, table.task_name, mode]
-    parts += [*stage, variant, f"s{point.seed}"]
-    return re.sub(r"[^a-z0-9]+", "-", "-".join(filter(None, parts)).lower()).strip("-")[:80]
 
 
 def _twice(cell: Cell, other: Cell) -> str:

@@ -17,12 +17,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aceslm.analysis.break_even import break_evens
 from aceslm.analysis.comparisons import compare_modes
-from aceslm.analysis.costs import break_evens, cell_costs, cost_lines
+from aceslm.analysis.costs import cost_lines
 from aceslm.analysis.evolved_playbooks import EVOLUTION_FOOTNOTE, read_evolutions
 from aceslm.analysis.extensions import looked_at
 from aceslm.analysis.preregistration import primary_sentences
 from aceslm.analysis.rows import read_rows
+from aceslm.analysis.spent import cell_costs
 from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 from aceslm.analysis.verdicts import verdict_lines
 from aceslm.core.files import replacing

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.analysis.costs import cell_costs, total
+from aceslm.analysis.spent import cell_costs, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run

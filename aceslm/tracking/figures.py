@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.comparisons import Comparison, ComparisonTable, compare_modes
-from aceslm.analysis.costs import Spent, cell_costs
 from aceslm.analysis.extensions import looked_at
 from aceslm.analysis.rows import read_rows
+from aceslm.analysis.spent import Spent, cell_costs
 from aceslm.analysis.verdicts import verdicts
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256

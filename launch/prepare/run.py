@@ -27,8 +27,9 @@ from aceslm.core.values import Cell, ModelSpec, Plan, Resources, Sample
 from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
-from aceslm.plan.cells import ROLE_MODEL_KEYS, Givens, expand, run_digest
+from aceslm.plan.cells import ROLE_MODEL_KEYS, expand, run_digest
 from aceslm.plan.files import load_plans, read_run, save_plan
+from aceslm.plan.identity import Givens
 from aceslm.plan.shards import DEFAULT_SHARD_SIZE, next_plan
 from aceslm.run.attempts import provenance
 from aceslm.run.workload import Workload, workload_of

@@ -19,7 +19,7 @@ from aceslm.core.contexts import context_key, context_name
 from aceslm.core.errors import ConfigError, DataError, nearest
 from aceslm.core.values import Sample, TaskTable
 from aceslm.data import load_samples, select_split, task_digest
-from aceslm.plan.cells import GridTask
+from aceslm.plan.identity import GridTask
 
 _OTHER_SPLITS = frozenset({"adapt", "validate"})
 _SUFFIXES = frozenset({".json", ".jsonl", ".csv", ".parquet"})

@@ -19,7 +19,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from aceslm.analysis.costs import Spent
+from aceslm.analysis.spent import Spent
 from aceslm.results.status import CellStatus, RunStatus
 from launch.show.console import err, note, print_table
 

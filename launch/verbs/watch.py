@@ -12,7 +12,7 @@ import typer
 from launch.verbs.options import JsonOption, RunArgument
 
 if TYPE_CHECKING:
-    from aceslm.analysis.costs import Spent
+    from aceslm.analysis.spent import Spent
     from aceslm.core.paths import RunPaths
     from aceslm.core.run import Run
     from aceslm.results.status import RunStatus, ShardStatus
@@ -94,7 +94,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
     """Print how a run stands; as JSON with `watch` again and again, until it is complete."""
     import time
 
-    from aceslm.analysis.costs import cell_costs
+    from aceslm.analysis.spent import cell_costs
     from aceslm.plan.files import read_run
     from aceslm.results.status import run_status
     from launch.show.console import print_json, say
@@ -222,7 +222,7 @@ def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, 
 
 def _hours(costs: Mapping[str, Spent]) -> str:
     """Return what was spent, wasted work (attempts whose rows were lost) apart."""
-    from aceslm.analysis.costs import total
+    from aceslm.analysis.spent import total
 
     spent = total(list(costs.values()))
     used = {"core": spent.core_hours, "GPU": spent.gpu_hours}
