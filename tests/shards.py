@@ -6,9 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from aceslm.aggregate import aggregate
+from aceslm.analysis.analysed import analyse
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Plan, Shard
+from aceslm.plan.files import read_run
+from aceslm.report import Made, write_report
 from aceslm.results.coverage import Coverage
 from aceslm.run.shard import Outcome, run_shard
 from aceslm.run.work import Worker
@@ -29,3 +32,9 @@ def work_shard(
 def merged(paths: RunPaths, *, report: bool = True) -> Coverage:
     """Aggregate a run without telling W&B; return what the merge found."""
     return aggregate(paths, report=report, tell=False).coverage
+
+
+def reported(paths: RunPaths, **options: Any) -> Made:
+    """Write the report of a merged run."""
+    run = read_run(paths)
+    return write_report(run, analyse(run), **options)

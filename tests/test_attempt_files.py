@@ -118,7 +118,7 @@ def test_an_attempts_damage_is_logged_in_one_line_that_names_the_file(
     second.unlink()
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            cell_costs(paths, load_plans(paths))
+            cell_costs(read_run(paths))
             merged(paths)
     lines = [record.getMessage() for record in caplog.records if "started.json" in record.getMessage()]
     assert len(lines) == 2

@@ -12,9 +12,9 @@ import pytest
 from conftest import Command
 
 from aceslm.analysis.comparisons import NO_EVIDENCE, Comparison, ComparisonTable, compare_modes
+from aceslm.analysis.page import SummaryPage, markdown
 from aceslm.analysis.statistics.paired import holm
 from aceslm.analysis.summary import summarize
-from aceslm.analysis.tables import markdown
 from aceslm.analysis.verdicts import TreatmentVerdict, verdict_lines, verdicts
 
 
@@ -348,7 +348,7 @@ def test_rows_without_sample_ids_are_not_compared() -> None:
 
 def test_the_page_says_it_in_words() -> None:
     frame = pd.concat([rows("scaffold", [0] * 12), rows("ace", [1] * 10 + [0] * 2)], ignore_index=True)
-    page = markdown(summarize(frame), "x", comparisons=compare_modes(frame))
+    page = markdown(SummaryPage("x", summarize(frame), comparisons=compare_modes(frame)))
     line = next(line for line in page.splitlines() if "ace - scaffold" in line)
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert page.index("## Comparisons") < page.index(line)
@@ -363,7 +363,7 @@ def test_the_page_shows_the_score_with_its_interval_and_exact_match_beside_it() 
     summary = summarize(frame)
     assert summary["metric"].tolist() == ["score", "score"]
     assert (summary["score_low"] <= summary["mean_score"]).all()
-    page = markdown(summary, "x", comparisons=compare_modes(frame))
+    page = markdown(SummaryPage("x", summary, comparisons=compare_modes(frame)))
     head = next(line for line in page.splitlines() if "score [95 %]" in line)
     assert head.index("score [95 %]") < head.index("accuracy [95 %]")
     line = next(line for line in page.splitlines() if "| ace - scaffold |" in line)

@@ -16,6 +16,7 @@ from aceslm.analysis.break_even import BreakEven, break_evens
 from aceslm.analysis.spent import Spent, cell_costs, total
 from aceslm.analysis.summary import summarize
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.plan.files import load_plans
 
 
@@ -36,10 +37,10 @@ def test_hours_are_wall_time_x_what_was_allocated_and_lost_attempts_are_apart(
     write_attempt(paths, first, 2, {"class": "preempted", "wall_s": 900, "energy_j": 20.0}, gpus=2)
     write_attempt(paths, second, 3, {"class": "done", "wall_s": 3600, "energy_j": 30.0}, gpus=2)
     write_attempt(paths, second, 4, {"class": "unknown", "wall_s": None, "energy_j": 0.0})
-    (spent,) = cell_costs(paths, plans).values()
+    (spent,) = cell_costs(Run(paths, plans)).values()
     assert spent == Spent(4 * 1.75, 2 * 1.75, 4 * 0.5, 2 * 0.5, 60.0)
     write_attempt(paths, second, 5, {"class": "done", "wall_s": 0.0, "energy_j": None})
-    assert cell_costs(paths, plans)[plans[0].cells[0].cell_id].energy_j is None
+    assert cell_costs(Run(paths, plans))[plans[0].cells[0].cell_id].energy_j is None
 
 
 def test_an_attempt_on_a_gpu_that_no_variable_named_had_one(tmp_path: Path, many_samples: Path) -> None:
@@ -47,12 +48,13 @@ def test_an_attempt_on_a_gpu_that_no_variable_named_had_one(tmp_path: Path, many
     plans = load_plans(paths)
     end = {"class": "done", "wall_s": 3600, "engine": {"device": "cuda"}}
     write_attempt(paths, plans[0].shards[0].shard_id, 1, end)
-    assert total(list(cell_costs(paths, plans).values())).gpu_hours == 1.0
+    assert total(list(cell_costs(Run(paths, plans)).values())).gpu_hours == 1.0
 
 
 def test_wandb_is_told_the_hours_of_the_costs(tmp_path: Path, many_samples: Path) -> None:
     from test_run import run_first
 
+    from aceslm.analysis.analysed import analyse
     from aceslm.config.grid import GridConfig
     from aceslm.config.strict_yaml import parse, read_yaml
     from aceslm.tracking.figures import cell_lines, read_merged
@@ -67,11 +69,12 @@ def test_wandb_is_told_the_hours_of_the_costs(tmp_path: Path, many_samples: Path
     write_attempt(paths, shard, 4, {"class": "done", "wall_s": 7200}, gpus=8)
     (paths.attempts(shard) / "j4_0-r0.started.json").unlink()
     merged(paths)
+    run = Run(paths, plans)
     ((cell, lines),) = cell_lines(
-        read_merged(paths, plans, parse(GridConfig, read_yaml(paths.config), paths.config))
+        read_merged(run, analyse(run), parse(GridConfig, read_yaml(paths.config), paths.config))
     )
     (told,) = [line["summary"] for line in lines if "summary" in line]
-    spent = cell_costs(paths, plans)[cell.cell_id]
+    spent = cell_costs(Run(paths, plans))[cell.cell_id]
     assert (told["gpu_hours"], told["core_hours"]) == (spent.gpu_hours, spent.core_hours)
     assert spent.gpu_hours == 1.0 + 0.5 * 2
     assert spent.uncounted_attempts == 1
@@ -185,7 +188,7 @@ def test_a_streaming_evolution_is_charged_for_all_but_its_answers(tmp_path: Path
             "seen": [None, None, False, False, True],
         }
     )
-    (even,) = break_evens(paths, plans, frame)
+    (even,) = break_evens(Run(paths, plans), frame)
     assert even.reference_cell_id == scaffold.cell_id
     assert (even.adaptation, even.unit) == (2 * 60.0, "core-seconds")
     assert even.answer == pytest.approx(2 * 90.0 / (60 * epochs))

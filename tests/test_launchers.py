@@ -11,10 +11,13 @@ import pytest
 from aceslm.config.cluster import ClusterProfile
 from aceslm.config.grid import GridConfig
 from aceslm.core.errors import LaunchError, MixedRun
+from aceslm.core.machine import hardware
 from aceslm.core.run import Run
+from aceslm.core.values import Resources
 from aceslm.results.status import RunStatus
 from aceslm.run.done import unfinished
 from launch.ledger import WorkerOptions, intents, write_intent
+from launch.prepare.rates import Target
 from launch.prepare.run import Prepared, prepare, write_run
 from launch.slurm import client as slurm
 from launch.submit import slurm as slurm_launcher
@@ -102,6 +105,19 @@ def test_a_preview_names_the_shards_of_every_array(
     assert "#SBATCH --array=0-3%3" in text
     for index, shard in enumerate(planned.run.shards):
         assert f"#   {index}: {shard.shard_id}" in text
+
+
+def test_a_launcher_knows_what_its_workers_will_compute_on(planned: Prepared) -> None:
+    (cell, *_), mine = planned.cells, hardware("none")
+
+    def target(launcher: Launcher) -> Target:
+        return launcher.target_of(cell, Resources(cpus=3))
+
+    assert target(LocalLauncher("debug", workers=2)).cores == mine.cores
+    assert target(LocalLauncher("local", workers=1)).is_like(mine)
+    assert target(LocalLauncher("local", workers=mine.cores + 1)).cores == 1
+    assert target(queueing(partition="gpu")) == Target("none", 3, None, "gpu")
+    assert target(queueing(cpus=7)) == Target("none", 7, None, "default partition")
 
 
 @pytest.fixture

@@ -24,8 +24,9 @@ from aceslm.core.digests import question_digest
 from aceslm.core.errors import ConfigError, CorruptRun, RunError
 from aceslm.core.files import read_json, write_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.core.values import Plan, TaskTable
-from aceslm.plan.files import load_plans
+from aceslm.plan.files import load_plans, read_run
 from launch.prepare.run import Prepared, narrow, prepare, write_run
 from launch.submit.local import LocalLauncher
 from launch.verbs.results import merge_and_show
@@ -61,7 +62,7 @@ def ran(made: Prepared) -> RunPaths:
 
 
 def outcome_of(paths: RunPaths) -> list[str]:
-    return [line for line, _ in primary_sentences(paths, load_plans(paths), read_rows(paths.results))]
+    return [line for line, _ in primary_sentences(read_run(paths), read_rows(paths.results))]
 
 
 def test_the_declared_comparison_stands_in_front_of_the_summary_and_is_judged_alone(tmp_path: Path) -> None:
@@ -262,9 +263,9 @@ def test_an_extended_run_is_judged_on_the_samples_it_was_declared_on(tmp_path: P
     """Twenty samples show nothing; eighty more would, and were added by somebody who had seen the twenty."""
     paths, plans = declared(tmp_path, 20)
     first = {"baseline": bits(5, 20), "scaffold": bits(5, 20), "ace_frozen": bits(7, 20)}
-    assert len(primary_sentences(paths, plans, answers(first))) == 2
+    assert len(primary_sentences(Run(paths, tuple(plans)), answers(first))) == 2
     later = {mode: known + [int(mode == "ace_frozen")] * 80 for mode, known in first.items()}
-    said = primary_sentences(paths, plans, answers(later))
+    said = primary_sentences(Run(paths, tuple(plans)), answers(later))
     assert "Extended after 20 samples were declared: the 80 that were added are not judged" in said[1][0]
     assert "skip=20" in said[1][0]
     assert "n = 20 in 20 contexts: no evidence of a difference" in said[2][0]
@@ -274,13 +275,13 @@ def test_an_extended_run_is_judged_on_the_samples_it_was_declared_on(tmp_path: P
 def test_the_declared_treatment_must_beat_the_better_of_baseline_and_scaffold(tmp_path: Path) -> None:
     paths, plans = declared(tmp_path, 60)
     worse = {"baseline": bits(40, 60), "scaffold": bits(5, 60), "ace_frozen": bits(40, 60)}
-    (_, (line, evidence)) = primary_sentences(paths, plans, answers(worse))
+    (_, (line, evidence)) = primary_sentences(Run(paths, tuple(plans)), answers(worse))
     assert "ace_frozen minus baseline (the better of baseline and scaffold) on t" in line
     assert "minus scaffold +0.583" in line
     assert line.endswith("no evidence of a difference.")
     assert not evidence
     better = {"baseline": bits(20, 60), "scaffold": bits(25, 60), "ace_frozen": bits(50, 60)}
-    (_, (line, evidence)) = primary_sentences(paths, plans, answers(better))
+    (_, (line, evidence)) = primary_sentences(Run(paths, tuple(plans)), answers(better))
     assert line.endswith("ace_frozen is better than scaffold, the better of baseline and scaffold.")
     assert evidence
 
@@ -288,11 +289,11 @@ def test_the_declared_treatment_must_beat_the_better_of_baseline_and_scaffold(tm
 def test_eight_models_under_one_declaration_share_holms_correction(tmp_path: Path) -> None:
     paths, plans = declared(tmp_path, 60)
     one = {"baseline": bits(20, 60), "scaffold": bits(20, 60), "ace_frozen": bits(27, 60)}
-    ((_, _), (line, evidence)) = primary_sentences(paths, plans, answers(one))
+    ((_, _), (line, evidence)) = primary_sentences(Run(paths, tuple(plans)), answers(one))
     assert "p = 0.0156, n = 60" in line
     assert evidence
     frames = [answers(one, f"m{number}") for number in range(8)]
-    said = primary_sentences(paths, plans, pd.concat(frames, ignore_index=True))[1:]
+    said = primary_sentences(Run(paths, tuple(plans)), pd.concat(frames, ignore_index=True))[1:]
     assert len(said) == 8
     assert all("p = 0.0156, 0.1250 by Holm over 8 of them" in line for line, _ in said)
     assert not any(evidence for _, evidence in said)
@@ -301,7 +302,7 @@ def test_eight_models_under_one_declaration_share_holms_correction(tmp_path: Pat
 def test_a_comparison_declared_after_its_rows_is_no_evidence(tmp_path: Path) -> None:
     paths, plans = declared(tmp_path, 60, rows_before=12)
     better = {"baseline": bits(20, 60), "scaffold": bits(20, 60), "ace_frozen": bits(50, 60)}
-    assert not any(evidence for _, evidence in primary_sentences(paths, plans, answers(better)))
+    assert not any(evidence for _, evidence in primary_sentences(Run(paths, tuple(plans)), answers(better)))
 
 
 @pytest.mark.parametrize(
@@ -326,7 +327,7 @@ def test_a_damaged_declaration_says_what_is_damaged_and_what_helps(
         damage = json.dumps({**value, "num_samples": "many"})
     paths.prereg.write_text(damage)
     with pytest.raises(CorruptRun) as caught:
-        primary_sentences(paths, plans, answers({"baseline": [1], "ace_frozen": [1]}))
+        primary_sentences(Run(paths, tuple(plans)), answers({"baseline": [1], "ace_frozen": [1]}))
     message = str(caught.value)
     assert message.startswith(f"{paths.prereg}: {fault}")
     assert "restore it from a copy of the run directory" in message

@@ -17,11 +17,11 @@ from conftest import Command, only_run
 from hypothesis import given
 from hypothesis import strategies as st
 from report_runs import add_playbooks, cell_of, make_run, prose
+from shards import reported
 
 from aceslm import report as report_package
 from aceslm.core.errors import RunError
 from aceslm.core.paths import RunPaths
-from aceslm.report import write_report
 from aceslm.report.blocks import BLOCK_CHARS, TextStore, Words, as_json, packed, script_json
 from aceslm.report.prompts import PromptParts, put_back, take_out
 from aceslm.report.samples import choose_rows
@@ -52,7 +52,7 @@ def index(page: str) -> Any:
 
 
 def made(paths: RunPaths, **options: Any) -> str:
-    return write_report(paths, **options).path.read_text(encoding="utf-8")
+    return reported(paths, **options).path.read_text(encoding="utf-8")
 
 
 def test_a_run_ends_with_a_report_that_says_what_ran(
@@ -263,7 +263,7 @@ def test_a_file_that_would_be_too_large_shows_fewer_samples(
 
     paths = make_run(tmp_path / "run", 100, change=noise)
     monkeypatch.setattr(report_package, "MAX_BYTES", 150_000)
-    small = write_report(paths)
+    small = reported(paths)
     assert small.size_bytes <= 150_000
     assert 0 < small.rows_shown < small.rows_total == 400
 
@@ -312,7 +312,7 @@ def test_a_damaged_playbook_version_is_left_out(tmp_path: Path, caplog: pytest.L
 
 def test_a_run_that_was_never_planned_raises(tmp_path: Path) -> None:
     with pytest.raises((RunError, FileNotFoundError)):
-        write_report(RunPaths(tmp_path))
+        reported(RunPaths(tmp_path))
 
 
 def test_plots_escape_their_labels_and_keep_marks_inside() -> None:

@@ -9,10 +9,10 @@ import pytest
 from conftest import Command, only_run
 from statsmodels.stats.proportion import proportion_confint
 
+from aceslm.analysis.page import SummaryPage, markdown
 from aceslm.analysis.statistics.accuracy import proportion_interval, wilson_interval
 from aceslm.analysis.statistics.latency import latency_summary
 from aceslm.analysis.summary import ShardCost, summarize
-from aceslm.analysis.tables import markdown
 
 PROTOTYPE = (
     "model_id,task_name,domain,mode,sample_id,gold,pred,latency_ms,question,context,correct\n"
@@ -181,7 +181,9 @@ def test_a_model_name_cannot_break_the_markdown_table() -> None:
     frame = pd.DataFrame(
         {"model_id": ["a|b"], "task_name": "t", "mode": "baseline", "correct": [1], "latency_ms": [1.0]}
     )
-    table = [line for line in markdown(summarize(frame), "x").splitlines() if line.startswith("|")]
+    table = [
+        line for line in markdown(SummaryPage("x", summarize(frame))).splitlines() if line.startswith("|")
+    ]
     assert "a\\|b" in table[2]
 
 
@@ -196,7 +198,7 @@ def test_label_tasks_have_macro_f1_and_mcc() -> None:
     assert row["macro_f1"] == pytest.approx((0.8 + 0.0) / 2)
     assert row["mcc"] == pytest.approx(1 / 60**0.5)
     assert summarize(label_rows(answer_type="choice", gold=gold, pred=pred))["macro_f1"].isna().all()
-    assert "macro-F1" not in markdown(summarize(label_rows(answer_type="choice")), "x")
+    assert "macro-F1" not in markdown(SummaryPage("x", summarize(label_rows(answer_type="choice"))))
 
 
 def test_the_interval_is_wider_where_questions_share_a_table() -> None:

@@ -1,18 +1,19 @@
 """After how many questions an adaptation has paid off.
 
-for point in break_evens(paths, plans, frame): point.questions, point.extra_per_correct(1000)
+for point in break_evens(run, frame): point.questions, point.extra_per_correct(1000)
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.rows import as_bit
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Shard
+from aceslm.core.run import Run
+from aceslm.core.values import Cell, Shard
 from aceslm.run.done import timings_of
 
 if TYPE_CHECKING:
@@ -86,15 +87,15 @@ class BreakEven:
         )
 
 
-def break_evens(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFrame) -> list[BreakEven]:
+def break_evens(run: Run, frame: pd.DataFrame) -> list[BreakEven]:
     """Return the break-even of every cell that carries or evolves a playbook and has a reference.
 
     Args:
         frame: result rows with `cell_id`, `correct` and `seen`; only rows that were not seen count.
     """
-    cells = _Cells(paths, plans, frame)
+    cells = _Cells(run, frame)
     found = []
-    for cell in plans[0].cells:
+    for cell in run.cells:
         reference = cells.reference(cell)
         if cell.mode not in _ADAPTED or cell.split == "adapt" or reference is None:
             continue
@@ -128,8 +129,7 @@ class _Seconds:
 class _Cells:
     """The cells of a run with what their finished shards took."""
 
-    paths: RunPaths
-    plans: Sequence[Plan]
+    run: Run
     frame: pd.DataFrame
 
     @cached_property
@@ -143,7 +143,7 @@ class _Cells:
         """Return the cell without a playbook to compare with, of the same seed if there is one."""
         same = [
             one
-            for one in self.plans[0].cells
+            for one in self.run.cells
             if one.mode in _REFERENCES
             and (one.model, one.quantization, one.dtype, one.task_digest, one.split)
             == (cell.model, cell.quantization, cell.dtype, cell.task_digest, cell.split)
@@ -156,7 +156,7 @@ class _Cells:
         spent = rows = 0.0
         unit = ""
         for shard, timings in self._done(cell):
-            devices, unit = _devices(self.paths, shard)
+            devices, unit = _devices(self.run.paths, shard)
             seconds = _role_s(timings)[_GENERATOR] if cell.evolves else timings["generate_s"]
             spent += devices * seconds
             rows += shard.num_units if cell.evolves else timings["rows_generated"]
@@ -169,17 +169,17 @@ class _Cells:
             return None
         spent, unit = 0.0, ""
         for shard, timings in self._done(source):
-            devices, unit = _devices(self.paths, shard)
+            devices, unit = _devices(self.run.paths, shard)
             roles = _role_s(timings)
             spent += devices * (sum(roles.values()) - (roles[_GENERATOR] if cell.evolves else 0.0))
         return _Seconds(spent, unit) if unit else None
 
     def _sources(self, cell: Cell) -> Iterator[Cell]:
-        yield from (one for one in self.plans[0].cells if one.cell_id == (cell.donor or cell.adaptation))
+        yield from (one for one in self.run.cells if one.cell_id == (cell.donor or cell.adaptation))
 
     def _done(self, cell: Cell) -> Iterator[tuple[Shard, Mapping[str, Any]]]:
-        for shard in (shard for plan in self.plans for shard in plan.shards if shard.cell_id == cell.cell_id):
-            if timings := timings_of(self.paths, shard.shard_id):
+        for shard in self.run.shards_of(cell.cell_id):
+            if timings := timings_of(self.run.paths, shard.shard_id):
                 yield shard, timings
 
 

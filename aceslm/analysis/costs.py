@@ -1,7 +1,7 @@
 """What a run has cost, cell by cell, and after how many questions an adaptation has paid off.
 
-    spent = cell_costs(paths, plans)              # cell id -> hours and joules over all attempts
-    lines = break_evens(paths, plans, frame)      # one for every cell whose prompts carry a playbook
+    spent = cell_costs(run)              # cell id -> hours and joules over all attempts
+    lines = break_evens(run, frame)      # one for every cell whose prompts carry a playbook
 
 Hours are wall time x allocated cores or GPUs, from the files of the attempts: so also without a scheduler.
 """
@@ -14,7 +14,8 @@ from typing import Any
 
 from aceslm.analysis.break_even import BreakEven
 from aceslm.analysis.spent import Spent, total
-from aceslm.core.values import Cell, Plan
+from aceslm.core.run import Run
+from aceslm.core.values import Cell
 
 
 def cost_values(spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> dict[str, Any]:
@@ -33,9 +34,9 @@ def cost_values(spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> dict
     }
 
 
-def cost_lines(plans: Sequence[Plan], spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> list[str]:
+def cost_lines(run: Run, spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> list[str]:
     """Return the run's cost in words: all of it, what was lost, what adaptations took, break-evens."""
-    cells = {cell.cell_id: cell for cell in plans[0].cells}
+    cells = {cell.cell_id: cell for cell in run.cells}
     whole = total([one for one in spent.values() if one != Spent()])
     lines = [f"All attempts took {_hours(whole.core_hours, whole.gpu_hours)}, {_joules(whole.energy_j)}."]
     if whole.failed_core_hours:

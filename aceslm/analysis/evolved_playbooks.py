@@ -1,6 +1,6 @@
 """What became of every playbook of a run, and what evolving it cost: for summaries, the terminal and JSON.
 
-    found = evolution_figures(paths, plans)       # one a cell that evolved a playbook to its end
+    found = evolution_figures(run)       # one a cell that evolved a playbook to its end
     lines = evolution_rows(found)                 # short texts, in the order of EVOLUTION_HEADERS
 
 Everything comes from the run directory's files. Gold answers of scored samples are looked at here, after the
@@ -9,7 +9,6 @@ fact, to count leaks; nothing that evolves a playbook sees these figures.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +26,8 @@ from aceslm.ace.measures import (
 )
 from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations
-from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan, Sample
+from aceslm.core.run import Run
+from aceslm.core.values import Cell, Sample
 from aceslm.data import read_snapshot
 from aceslm.run.done import timings_of
 from aceslm.run.evolution_journal import Journal
@@ -91,14 +90,14 @@ class Figures:
     relative_cost: float | None
 
 
-def evolution_figures(paths: RunPaths, plans: Sequence[Plan]) -> list[Figures]:
+def evolution_figures(run: Run) -> list[Figures]:
     """Return the figures of every evolution that has ended, in plan order."""
     found = []
-    for cell in plans[0].cells:
-        journal = Journal(paths.playbooks(cell.cell_id))
+    for cell in run.cells:
+        journal = Journal(run.paths.playbooks(cell.cell_id))
         state = journal.state() if cell.evolves else None
         if state is not None and state.ended:
-            found.append(_figures(paths, plans, cell, journal, state))
+            found.append(_figures(run, cell, journal, state))
     return found
 
 
@@ -126,17 +125,17 @@ def evolution_rows(found: Sequence[Figures]) -> list[list[str]]:
     ]
 
 
-def _figures(paths: RunPaths, plans: Sequence[Plan], cell: Cell, journal: Journal, state: State) -> Figures:
+def _figures(run: Run, cell: Cell, journal: Journal, state: State) -> Figures:
     playbook = journal.committed(state)
     stages = [journal.playbook(number) for number in (0, *state.epochs)]
     changes = [compare_versions(*pair) for pair in pairwise(stages)]
     calls = journal.calls()
-    scored = _scored_samples(paths, plans, cell)
+    scored = _scored_samples(run, cell)
     rules = rule_recovery(playbook, published_rules(scored))
     role_s = _role_s(journal, state)
     total_s = sum(role_s.values())
     adapted = sum(call.role == GENERATOR for call in calls)
-    reference_s = _reference_s(paths, plans, cell)
+    reference_s = _reference_s(run, cell)
     return Figures(
         cell_id=cell.cell_id,
         task_name=cell.task_name,
@@ -183,39 +182,32 @@ def _cited(journal: Journal, calls: Sequence[Call], last: Playbook) -> Iterator[
         yield citations(call.raw_output, versions[number])
 
 
-def _scored_samples(paths: RunPaths, plans: Sequence[Plan], cell: Cell) -> list[Sample]:
+def _scored_samples(run: Run, cell: Cell) -> list[Sample]:
     """Return the samples of a cell's task that enter an accuracy."""
     tables = {
         table.task_digest
-        for plan in plans
+        for plan in run.plans
         for table in plan.tasks
         if table.task_name == cell.task_name and table.split not in {"adapt", "validate"}
     }
-    return [sample for name in sorted(tables) for sample in read_snapshot(paths.task(name))]
+    return [sample for name in sorted(tables) for sample in read_snapshot(run.paths.task(name))]
 
 
-def _reference_s(paths: RunPaths, plans: Sequence[Plan], cell: Cell) -> float | None:
+def _reference_s(run: Run, cell: Cell) -> float | None:
     """Return the engine's seconds per sample without a playbook, in the same place of the grid."""
     for mode in ("baseline", "scaffold"):
         same = {
             other.cell_id
-            for other in plans[0].cells
+            for other in run.cells
             if other.mode == mode
             and (other.model, other.quantization, other.task_name)
             == (cell.model, cell.quantization, cell.task_name)
         }
         rows, seconds = 0, 0.0
-        for shard in (shard for plan in plans for shard in plan.shards if shard.cell_id in same):
-            timings = timings_of(paths, shard.shard_id)
+        for shard in (shard for name in sorted(same) for shard in run.shards_of(name)):
+            timings = timings_of(run.paths, shard.shard_id)
             rows += timings.get("rows_generated", 0)
             seconds += timings.get("generate_s", 0.0)
         if rows:
             return seconds / rows
     return None
-
-
-def read_evolutions(paths: RunPaths) -> list[Figures]:
-    """Read what the last merge wrote; empty where no playbook evolved."""
-    if not paths.evolutions.exists():
-        return []
-    return [Figures(**value) for value in json.loads(paths.evolutions.read_text(encoding="utf-8"))]

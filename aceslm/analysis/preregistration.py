@@ -1,7 +1,7 @@
 """The one comparison that a run is for, declared before its rows are scored: `prereg.json`.
 
     declare(paths, declaration(paths, "tatqa_span", "ace_frozen", questions, commit))  # once
-    sentences = primary_sentences(paths, plans, frame)     # of a merged run
+    sentences = primary_sentences(run, frame)     # of a merged run
 
 A comparison that was chosen after the results were seen says little. A declared one is judged apart from the
 table, whose other comparisons remain exploratory. It is one test, whatever the run holds of it: the treatment
@@ -29,6 +29,7 @@ from aceslm.analysis.verdicts import TreatmentVerdict, measured, verdicts
 from aceslm.core.errors import ConfigError, CorruptRun
 from aceslm.core.files import create_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.run import Run
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
@@ -111,7 +112,7 @@ def declaration(
     )
 
 
-def primary_sentences(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFrame) -> list[tuple[str, bool]]:
+def primary_sentences(run: Run, frame: pd.DataFrame) -> list[tuple[str, bool]]:
     """Say what a run declared and what came of it: sentences, each with whether it is evidence.
 
     Args:
@@ -120,12 +121,12 @@ def primary_sentences(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFram
     Raises:
         CorruptRun: the declaration is damaged.
     """
-    made = read_declaration(paths)
+    made = read_declaration(run.paths)
     if made is None:
         return []
     said = [(f"Declared on {_day(made)} at commit {made.commit}: {_standing(made)}.", False)]
     of_task = frame[frame["task_name"].eq(made.task)]
-    declared = of_task["sample_id"].isin(declared_ids(plans, made.task, made.num_samples))
+    declared = of_task["sample_id"].isin(declared_ids(run.plans, made.task, made.num_samples))
     added = of_task.loc[~declared & of_task["split"].ne("adapt"), "sample_id"].nunique()
     if added:
         said.append(
@@ -136,8 +137,7 @@ def primary_sentences(paths: RunPaths, plans: Sequence[Plan], frame: pd.DataFram
                 False,
             )
         )
-    greedy = all(cell.generation.temperature == 0 for plan in plans[:1] for cell in plan.cells)
-    found = primary_of(made, verdicts(compare_modes(of_task[declared], greedy=greedy).fresh))
+    found = primary_of(made, verdicts(compare_modes(of_task[declared], greedy=run.greedy).fresh))
     if not found:
         said.append((f"Not there yet: {made.treatment} on {made.task} and its reference.", False))
     adjusted = holm([one.p_value for one in found])

@@ -1,6 +1,6 @@
 """Which questions have been scored before: read from the runs of a results folder, and kept beside them.
 
-    note_looks(paths, plans)                     # with every merge: results/looks/RUN.json
+    note_looks(run)                     # with every merge: results/looks/RUN.json
     found = scored_before(paths, questions)      # other run -> how many of these questions it has scored
 
 A question whose score was seen can be tuned on, also when the run that scored it was deleted since: so what a
@@ -19,29 +19,30 @@ from aceslm.core.errors import CorruptRun, RunError
 from aceslm.core.files import read_json, write_json
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Plan
+from aceslm.core.run import Run
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
+from aceslm.run.done import is_published
 
 log = logging.getLogger(__name__)
 
 
-def note_looks(paths: RunPaths, plans: Sequence[Plan]) -> None:
+def note_looks(run: Run) -> None:
     """Put the scored questions of a run on record.
 
     Raises:
         RunError: the record that is there cannot be read.
     """
+    path = run.paths.looks
     try:
-        seen = scored(paths, plans)
+        seen = scored(run)
     except CorruptRun as error:  # a merge can do without: nobody should lose the results for it
-        log.warning("%s; %s is not written anew", error, paths.looks)
+        log.warning("%s; %s is not written anew", error, path)
         return
-    path = paths.looks
     known = _noted(path)
     if not seen <= known:
         path.parent.mkdir(exist_ok=True)
-        write_json(path, {"run": paths.root.name, "questions": sorted(known | seen)})
+        write_json(path, {"run": run.name, "questions": sorted(known | seen)})
 
 
 def scored_before(paths: RunPaths, questions: Sequence[str]) -> dict[str, int]:
@@ -56,13 +57,13 @@ def scored_before(paths: RunPaths, questions: Sequence[str]) -> dict[str, int]:
     found = {}
     for name in sorted(names - {paths.root.name}):
         other = RunPaths(results / name)
-        seen = _noted(other.looks) | scored(other, _plans(other))
+        seen = _noted(other.looks) | _scored_by(other)
         if count := sum(question in seen for question in questions):
             found[name] = count
     return found
 
 
-def scored(paths: RunPaths, plans: Sequence[Plan]) -> set[str]:
+def scored(run: Run) -> set[str]:
     """Return the digests of the questions in a run's published shards, those learnt from left out.
 
     Raises:
@@ -70,15 +71,14 @@ def scored(paths: RunPaths, plans: Sequence[Plan]) -> set[str]:
     """
     found: set[str] = set()
     asked: dict[str, list[str]] = {}  # by task, in the order that unit indices count
-    for plan in plans:
-        for shard in plan.shards:
-            cell = plan.cell(shard.cell_id)
-            if is_adaptation(cell) or not paths.done(shard.shard_id).exists():
-                continue
-            if cell.task_digest not in asked:
-                asked[cell.task_digest] = _questions(paths.task(cell.task_digest))
-            questions = asked[cell.task_digest]
-            found |= {questions[index % len(questions)] for index in shard.indices()}
+    for shard in run.shards:
+        cell = run.cell(shard.cell_id)
+        if is_adaptation(cell) or not is_published(run.paths, shard.shard_id):
+            continue
+        if cell.task_digest not in asked:
+            asked[cell.task_digest] = _questions(run.paths.task(cell.task_digest))
+        questions = asked[cell.task_digest]
+        found |= {questions[index % len(questions)] for index in shard.indices()}
     return found
 
 
@@ -115,8 +115,10 @@ def _noted(path: Path) -> set[str]:
         ) from None
 
 
-def _plans(paths: RunPaths) -> tuple[Plan, ...]:
+def _scored_by(paths: RunPaths) -> set[str]:
+    """Return what another run has scored; nothing for a run of another version."""
     try:
-        return load_plans(paths)
-    except (RunError, CorruptRun):  # a run of another version beside this one
-        return ()
+        plans = load_plans(paths)
+    except (RunError, CorruptRun):
+        return set()
+    return scored(Run(paths, plans)) if plans else set()

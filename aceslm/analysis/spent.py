@@ -1,6 +1,6 @@
 """Hours and joules of all attempts at every cell, lost ones apart.
 
-spent = cell_costs(paths, plans)          # cell id -> Spent
+spent = cell_costs(run)          # cell id -> Spent
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Plan, Shard
+from aceslm.core.run import Run
+from aceslm.core.values import Shard
 from aceslm.run.attempt_files import AttemptRecord, End, Start, read_attempts
 from aceslm.run.failures import KEPT_CLASSES
 
@@ -41,11 +42,11 @@ class Spent:
         )
 
 
-def cell_costs(paths: RunPaths, plans: Sequence[Plan]) -> dict[str, Spent]:
+def cell_costs(run: Run) -> dict[str, Spent]:
     """Add up what the ended attempts at each cell took; one still at work counts when it has ended."""
-    found: dict[str, list[Spent]] = {cell.cell_id: [] for cell in plans[0].cells}
-    for shard in (shard for plan in plans for shard in plan.shards):
-        found[shard.cell_id] += [_spent(one) for one in read_attempts(paths, shard.shard_id)]
+    found: dict[str, list[Spent]] = {cell.cell_id: [] for cell in run.cells}
+    for shard in run.shards:
+        found[shard.cell_id] += [_spent(one) for one in read_attempts(run.paths, shard.shard_id)]
     return {cell_id: total(attempts) for cell_id, attempts in found.items()}
 
 

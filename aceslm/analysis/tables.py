@@ -4,21 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.comparisons import Comparison, ComparisonTable
-from aceslm.analysis.evolved_playbooks import (
-    EVOLUTION_FOOTNOTE,
-    EVOLUTION_HEADERS,
-    Figures,
-    evolution_rows,
-)
+from aceslm.analysis.comparisons import Comparison
 from aceslm.analysis.rows import ACCURACY, SCORE
 from aceslm.analysis.statistics.paired import PairedResult
 from aceslm.analysis.statistics.sign_flips import ALPHA
-from aceslm.analysis.verdicts import verdict_lines
-from aceslm.core.files import replacing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,57 +48,6 @@ COMPARISON_HEADERS = (
     "clusters",
     "verdict",
 )
-
-
-def write_summary(
-    summary: pd.DataFrame,
-    csv_path: Path,
-    markdown_path: Path,
-    *,
-    title: str,
-    note: str | None = None,
-    comparisons: ComparisonTable | None = None,
-    costs: Sequence[str] = (),
-    evolutions: Sequence[Figures] = (),
-    primary: Sequence[str] = (),
-) -> None:
-    """Write a summary as CSV, and with comparisons, evolutions and costs as Markdown, atomically.
-
-    `primary` are the sentences of the declared comparison.
-    """
-    with replacing(csv_path) as partial:
-        summary.to_csv(partial, index=False)
-    with replacing(markdown_path) as partial:
-        partial.write_text(
-            markdown(summary, title, note, comparisons, costs, evolutions, primary), encoding="utf-8"
-        )
-
-
-def markdown(
-    summary: pd.DataFrame,
-    title: str,
-    note: str | None = None,
-    comparisons: ComparisonTable | None = None,
-    costs: Sequence[str] = (),
-    evolutions: Sequence[Figures] = (),
-    primary: Sequence[str] = (),
-) -> str:
-    """Return the summary, and comparisons, evolutions and costs where given, as a Markdown page."""
-    lines = [f"# {title}", ""]
-    if note:
-        lines += [f"> **{note}**", ""]
-    if primary:
-        lines += ["## Primary comparison", "", *(f"- {line}" for line in primary), ""]
-    columns = markdown_columns(summary)
-    lines += [*_table(columns, table_rows(summary, columns)), "", FOOTNOTE, ""]
-    if comparisons is not None:
-        lines += _comparison_lines(comparisons)
-    if evolutions:
-        rows = evolution_rows(evolutions)
-        lines += ["## Evolving playbooks", "", *_table(EVOLUTION_HEADERS, rows), "", EVOLUTION_FOOTNOTE, ""]
-    if costs:
-        lines += ["## Cost", "", *(f"- {line}" for line in costs), "", COST_FOOTNOTE, ""]
-    return "\n".join(lines)
 
 
 def table_rows(summary: pd.DataFrame, columns: Sequence[str] | None = None) -> list[list[str]]:
@@ -185,32 +125,11 @@ def _difference(result: PairedResult) -> str:
     return f"{result.difference:+.3f} [{result.interval.low:+.3f}, {result.interval.high:+.3f}]"
 
 
-def _comparison_lines(table: ComparisonTable) -> list[str]:
-    lines = ["## Comparisons", ""]
-    if not table.fresh and not table.seen:
-        lines += ["None: no two modes answered the same samples.", ""]
-    if table.fresh:
-        lines += [*(f"- {line}" for line, _ in verdict_lines(table.fresh)), ""]
-        lines += [*_table(*_said_columns(table.fresh)), "", COMPARISON_FOOTNOTE, ""]
-    if table.seen:
-        lines += ["### On samples that were seen before", ""]
-        lines += ["Their gold answers had already been learnt from: no evidence about new questions.", ""]
-        lines += [*_table(*_said_columns(table.seen)), ""]
-    if table.notes:
-        lines += [*(f"- {note}" for note in table.notes), ""]
-    return lines
-
-
-def _said_columns(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
+def said_columns(comparisons: Sequence[Comparison]) -> tuple[list[str], list[list[str]]]:
     """Return headers and rows without columns that say nothing about these comparisons."""
     rows = comparison_rows(comparisons)
     kept = [n for n in range(len(COMPARISON_HEADERS)) if any(row[n] != "-" for row in rows)]
     return [COMPARISON_HEADERS[n] for n in kept], [[row[n] for n in kept] for row in rows]
-
-
-def _table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(headers) + " |", "|" + " --- |" * len(headers)]
-    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
 
 def _p(value: float) -> str:

@@ -1,6 +1,6 @@
 """The report: one HTML file that needs nothing but itself.
 
-    made = write_report(RunPaths(Path("results/quickstart-1a2b3c4d")))
+    made = write_report(run, analyse(run))
     made.path, made.size_bytes, made.rows_shown
 
 It reads what the aggregation wrote (results, summary, coverage), prompts and playbooks; all of these travel
@@ -15,22 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aceslm.analysis.break_even import break_evens
-from aceslm.analysis.comparisons import compare_modes
-from aceslm.analysis.costs import cost_lines
-from aceslm.analysis.evolved_playbooks import EVOLUTION_FOOTNOTE, read_evolutions
-from aceslm.analysis.extensions import looked_at
-from aceslm.analysis.preregistration import primary_sentences
-from aceslm.analysis.rows import read_rows
-from aceslm.analysis.spent import cell_costs
+from aceslm.analysis.analysed import Analysed
+from aceslm.analysis.evolved_playbooks import EVOLUTION_FOOTNOTE
 from aceslm.analysis.tables import COMPARISON_FOOTNOTE, COST_FOOTNOTE, FOOTNOTE
 from aceslm.analysis.verdicts import verdict_lines
 from aceslm.core.files import replacing
-from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
-from aceslm.plan.files import require_plans
 from aceslm.report.blocks import Words, as_json, packed
 from aceslm.report.facts import read_facts
 from aceslm.report.grids import comparison_grids, evolution_grid, summary_grids
@@ -38,9 +30,6 @@ from aceslm.report.page import render
 from aceslm.report.playbooks import Book, finder, read_playbooks
 from aceslm.report.plots import draw_all
 from aceslm.report.samples import SEED, Browser, RowChoice, build_browser, choose_rows
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -66,31 +55,29 @@ class Made:
     complete: bool
 
 
-def try_report(paths: RunPaths) -> None:
+def try_report(run: Run, analysed: Analysed) -> None:
     """Write the report of a run that was just merged; whatever goes wrong is one warning, never an error."""
     try:
-        write_report(paths)
+        write_report(run, analysed)
     except Exception as error:
         log.warning(
-            "the report was not made (%s: %s): aceslm report %s", type(error).__name__, error, paths.root
+            "the report was not made (%s: %s): aceslm report %s", type(error).__name__, error, run.paths.root
         )
 
 
-def write_report(paths: RunPaths, output: Path | None = None, max_rows: int = MAX_ROWS) -> Made:
+def write_report(run: Run, analysed: Analysed, output: Path | None = None, max_rows: int = MAX_ROWS) -> Made:
     """Write the report of a merged run, atomically.
 
     Rows beyond `max_rows`, or beyond what a file of 30 MB holds, are left out of the browser of samples (not
     of the figures), and the page says so.
 
     Raises:
-        RunError: not a run directory.
         CorruptRun: a merged file is damaged.
     """
+    paths = run.paths
     path = output or paths.report
-    summary = _read_summary(paths)
-    frame = read_rows(paths.results)
     books = read_playbooks(paths)
-    facts = _page_facts(paths, summary, frame, books)
+    facts = _page_facts(run, analysed, books)
     while True:
         choice = choose_rows(paths, max_rows)
         text = _page(facts, choice, build_browser(paths, choice, finder(books)), books)
@@ -104,28 +91,24 @@ def write_report(paths: RunPaths, output: Path | None = None, max_rows: int = MA
     return Made(path, size, choice.total, choice.shown, not facts["head"].partial)
 
 
-def _page_facts(
-    paths: RunPaths, summary: pd.DataFrame, frame: pd.DataFrame, books: Sequence[Book]
-) -> dict[str, Any]:
+def _page_facts(run: Run, analysed: Analysed, books: Sequence[Book]) -> dict[str, Any]:
     """Return what the template shows besides the browser of samples."""
-    plans = require_plans(paths)
-    greedy = all(cell.generation.temperature == 0 for cell in plans[0].cells)
-    comparisons = compare_modes(frame, greedy=greedy, extended=looked_at(plans))
-    declared = primary_sentences(paths, plans, frame)
+    summary, comparisons = analysed.summary, analysed.comparisons
     answered, took = summary_grids(summary)
+    drawn = draw_all(summary, analysed.rows, books)
     return {
         "head": read_facts(
-            Run(paths, tuple(plans)), int(summary["errors"].sum()), int(summary["parse_failures"].sum())
+            run, analysed.spent, int(summary["errors"].sum()), int(summary["parse_failures"].sum())
         ),
         "answered": answered,
         "took": took,
-        "costs": cost_lines(plans, cell_costs(paths, plans), break_evens(paths, plans, frame)),
-        "said": [*declared, *verdict_lines(comparisons.fresh)],
+        "costs": analysed.costs,
+        "said": [*analysed.primary, *verdict_lines(comparisons.fresh)],
         "comparisons": comparison_grids(comparisons),
         "notes": comparisons.notes,
         "footnotes": _FOOTNOTES,
-        "figures": [list(kind) for _, kind in groupby(draw_all(summary, frame, books), lambda one: one.kind)],
-        "evolved": evolution_grid(read_evolutions(paths)),
+        "figures": [list(kind) for _, kind in groupby(drawn, lambda one: one.kind)],
+        "evolved": evolution_grid(analysed.evolutions),
         "books": [
             {
                 "name": book.name,
@@ -154,9 +137,3 @@ def _page(facts: Mapping[str, Any], choice: RowChoice, browser: Browser, books: 
         "grown": grown,
     }
     return render({**facts, "choice": choice, "seed": SEED}, index, blocks)
-
-
-def _read_summary(paths: RunPaths) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.read_csv(paths.summary_csv, keep_default_na=False, na_values=[""])

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.analysis.spent import cell_costs, total
+from aceslm.analysis.spent import Spent, total
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
@@ -34,13 +34,12 @@ class Facts:
     warnings: tuple[str, ...]
 
 
-def read_facts(run: Run, errors: int, unparsed: int) -> Facts:
+def read_facts(run: Run, costs: Mapping[str, Spent], errors: int, unparsed: int) -> Facts:
     """Read the facts of a merged run."""
-    paths, plans = run.paths, run.plans
+    paths, cells = run.paths, run.cells
     coverage = read_json(paths.coverage, f"aceslm aggregate {paths.root} writes it again")
-    cells = plans[0].cells
     starts, ends = _stories(run)
-    spent = total(list(cell_costs(paths, plans).values()))
+    spent = total(list(costs.values()))
     tiles = [
         ("rows", f"{coverage['units_found']:,} of {coverage['units_planned']:,}"),
         ("cells", f"{len(cells):,}"),

@@ -1,6 +1,6 @@
 """After a merge: tells W&B about every cell, the grid, and the shards that were not told live.
 
-    told = track_run(paths)      # never raises; a fault is one warning
+    told = track_run(run, analysed)      # never raises; a fault is one warning
     if told.offline:
         print(f"aceslm sync {paths.root}")
 
@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aceslm.analysis.analysed import Analysed
 from aceslm.config.grid import GridConfig
 from aceslm.config.strict_yaml import parse, read_yaml
 from aceslm.config.tracking import TrackingConfig, TrackingMode
@@ -24,7 +25,7 @@ from aceslm.core.digests import digest, file_sha256
 from aceslm.core.errors import CorruptRun, Locked
 from aceslm.core.files import locked, read_json, write_json
 from aceslm.core.paths import RunPaths
-from aceslm.plan.files import require_plans
+from aceslm.core.run import Run
 from aceslm.tracking.figures import cell_lines, grid_lines, read_merged
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess
@@ -57,8 +58,9 @@ class Told:
     off: int = 0
 
 
-def track_run(paths: RunPaths) -> Told:
+def track_run(run: Run, analysed: Analysed) -> Told:
     """Tell W&B about a merged run, as its `tracking:` section says. Never raises, whatever is wrong."""
+    paths = run.paths
     try:
         config = _grid(paths).tracking
         mode = mode_of(config)
@@ -68,7 +70,7 @@ def track_run(paths: RunPaths) -> Told:
             log.warning("W&B: wandb is not installed (pip install wandb); `aceslm aggregate` tells it later")
             return Told()
         with locked(paths.wandb / ".lock", "aceslm aggregate (W&B)"):
-            _write_scripts(paths)
+            _write_scripts(run, analysed)
             return play_pending(paths, config, mode)
     except Locked as error:
         log.info("W&B is being told by another aggregation: %s", error)
@@ -120,8 +122,9 @@ def _play(
     return told, list(waiting[len(player.replies) :])
 
 
-def _write_scripts(paths: RunPaths) -> None:
+def _write_scripts(run: Run, analysed: Analysed) -> None:
     """Write the scripts of the cells and of the grid, unless the last ones were made from the same files."""
+    paths = run.paths
     grid = _grid(paths)
     sources = [file_sha256(path) for path in (paths.results, paths.summary_csv)]
     made_from = digest(sources, grid.model_dump(mode="json"))
@@ -129,7 +132,7 @@ def _write_scripts(paths: RunPaths) -> None:
     with suppress(OSError, CorruptRun):  # without a stamp that can be read they are made again
         if read_json(stamp) == made_from:
             return
-    merged = read_merged(paths, require_plans(paths), grid)
+    merged = read_merged(run, analysed, grid)
     for cell, lines in cell_lines(merged):
         write_script(cell_script(paths, cell.cell_id), lines)
     write_script(grid_script(paths), grid_lines(merged))

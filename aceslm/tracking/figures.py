@@ -9,20 +9,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from aceslm.analysis.comparisons import Comparison, ComparisonTable, compare_modes
-from aceslm.analysis.extensions import looked_at
-from aceslm.analysis.rows import read_rows
-from aceslm.analysis.spent import Spent, cell_costs
+from aceslm.analysis.analysed import Analysed
+from aceslm.analysis.comparisons import Comparison, ComparisonTable
 from aceslm.analysis.verdicts import verdicts
 from aceslm.config.grid import GridConfig
 from aceslm.core.digests import file_sha256
 from aceslm.core.files import read_json
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import RunPaths
-from aceslm.core.values import Cell, Plan
+from aceslm.core.run import Run
+from aceslm.core.values import Cell
 from aceslm.plan.cells import run_digest
 from aceslm.run.evolution_journal import Journal
-from aceslm.tracking.script import Line, RunHeader, grid_script, header_line
+from aceslm.tracking.script import Line, RunHeader, cell_config, grid_script, header_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,47 +33,43 @@ _CELL_COLUMNS = ("cell_id", "epoch", "seen", "correct", "score", "playbook_versi
 class Merged:
     """A merged run, read once; `summary` has a row per cell, epoch and `seen`."""
 
-    paths: RunPaths
-    plans: Sequence[Plan]
+    run: Run
+    analysed: Analysed
     grid: GridConfig
     summary: Sequence[Mapping[str, Any]]
     coverage: Mapping[str, Any]
-    spent: Mapping[str, Spent]
 
     @property
     def complete(self) -> bool:
         return bool(self.coverage["complete"])
 
 
-def read_merged(paths: RunPaths, plans: Sequence[Plan], grid: GridConfig) -> Merged:
-    """Read what the last merge of a run has written."""
-    import pandas as pd
-
-    summary = pd.read_csv(paths.summary_csv)
-    rows = json.loads(summary.to_json(orient="records"))
-    coverage = read_json(paths.coverage, f"aceslm aggregate {paths.root} writes it again")
-    return Merged(paths, plans, grid, rows, coverage, cell_costs(paths, plans))
+def read_merged(run: Run, analysed: Analysed, grid: GridConfig) -> Merged:
+    """Return what W&B is told from: a run's figures, and its coverage as the merge has written it."""
+    rows = json.loads(analysed.summary.to_json(orient="records"))
+    coverage = read_json(run.paths.coverage, f"aceslm aggregate {run.paths.root} writes it again")
+    return Merged(run, analysed, grid, rows, coverage)
 
 
 def cell_lines(merged: Merged) -> Iterator[tuple[Cell, list[Line]]]:
     """Yield each cell that has rows with its script: figures as the summary, the curves of a playbook."""
-    rows = read_table(merged.paths.results, _CELL_COLUMNS).to_pandas()
-    for cell in merged.plans[0].cells:
+    rows = read_table(merged.run.paths.results, _CELL_COLUMNS).to_pandas()
+    for cell in merged.run.cells:
         own = rows[rows["cell_id"] == cell.cell_id]
         if own.empty:
             continue
         lines: list[Line] = [header_line(_cell_header(merged, cell))]
         if cell.evolves and merged.complete:  # a point that is told once does not change any more
-            lines += [{"log": point} for point in _curves(merged.paths, cell, own)]
+            lines += [{"log": point} for point in _curves(merged.run.paths, cell, own)]
         lines += [{"summary": _cell_summary(merged, cell, own)}, {"finish": 0}]
         yield cell, lines
 
 
 def grid_lines(merged: Merged) -> list[Line]:
     """Return the script of the grid: tables of figures and comparisons, results and playbooks."""
-    paths, name = merged.paths, merged.paths.root.name
+    paths, name = merged.run.paths, merged.run.paths.root.name
     header = RunHeader(
-        id=f"{run_digest(merged.plans[0].cells)}-grid",
+        id=f"{run_digest(merged.run.cells)}-grid",
         name=name,
         group=name,
         job_type="grid",
@@ -87,7 +82,7 @@ def grid_lines(merged: Merged) -> list[Line]:
     keys = ("complete", "units_planned", "units_found", "shards_planned", "shards_done", "conflicts")
     facts = {key: merged.coverage.get(key) for key in keys}
     lines = [header_line(header), {"summary": facts}, _table("summary", merged.summary)]
-    compared = _compared(merged)
+    compared = merged.analysed.comparisons
     lines.append(_table("comparisons", list(_comparisons(compared))))
     lines.append(_table("verdicts", list(_verdicts(compared))))
     if merged.complete:
@@ -108,11 +103,11 @@ def _cell_header(merged: Merged, cell: Cell) -> RunHeader:
     return RunHeader(
         id=cell.cell_id.rsplit("-", 1)[-1],
         name=cell.cell_id,
-        group=merged.paths.root.name,
+        group=merged.run.paths.root.name,
         job_type="cell",
         project=tracking.project,
         entity=tracking.entity,
-        config={"run": merged.paths.root.name, **asdict(cell)},
+        config={"run": merged.run.paths.root.name, **cell_config(cell)},
         tags=tracking.tags,
         notes=tracking.notes,
         step_metrics={"epoch/*": "epoch", "playbook/*": "playbook_version"},
@@ -130,7 +125,7 @@ def _cell_summary(merged: Merged, cell: Cell, rows: pd.DataFrame) -> dict[str, A
         figures |= {key: value for key, value in fresh[0].items() if key not in {*place, "epoch", "seen"}}
     if seen and cell.split != "adapt":
         figures |= {f"seen/{key}": value for key, value in seen[-1].items() if key not in place}
-    spent = merged.spent[cell.cell_id]  # of the whole cell, not of an epoch
+    spent = merged.analysed.spent[cell.cell_id]  # of the whole cell, not of an epoch
     return figures | {"core_hours": spent.core_hours, "gpu_hours": spent.gpu_hours}
 
 
@@ -160,12 +155,6 @@ def _curves(paths: RunPaths, cell: Cell, rows: pd.DataFrame) -> Iterator[dict[st
             "playbook/harmful": sum(bullet.harmful for bullet in playbook.active),
             "playbook/accuracy": accuracy.get(version),
         }
-
-
-def _compared(merged: Merged) -> ComparisonTable:
-    greedy = all(cell.generation.temperature == 0 for cell in merged.plans[0].cells)
-    frame = read_rows(merged.paths.results)
-    return compare_modes(frame, greedy=greedy, extended=looked_at(merged.plans))
 
 
 def _comparisons(table: ComparisonTable) -> Iterator[dict[str, Any]]:
@@ -229,10 +218,10 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> Line:
 
 def _artifact(merged: Merged, kind: str, files: Mapping[str, Path]) -> Line:
     """Return an artifact: its files relative to the grid's script, and their digests."""
-    place = grid_script(merged.paths).parent
+    place = grid_script(merged.run.paths).parent
     return {
         "artifact": {
-            "name": f"{merged.paths.root.name}-{kind}",
+            "name": f"{merged.run.paths.root.name}-{kind}",
             "type": kind,
             "files": {name: os.path.relpath(path, place) for name, path in files.items()},
             "sha256": {name: file_sha256(path) for name, path in files.items()},

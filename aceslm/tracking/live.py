@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from aceslm.config.tracking import TrackingConfig
 from aceslm.core.listener import NO_TRACKING, NoStory, NoTracking
 from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.record import Record
-from aceslm.core.values import Cell, Plan, Shard
+from aceslm.core.run import Run
+from aceslm.core.values import Cell, Shard
 from aceslm.plan.cells import run_digest
 from aceslm.tracking.player import PlayerOptions
 from aceslm.tracking.process import PlayerProcess
-from aceslm.tracking.script import Line, RunHeader, encode, header_line, shard_script
+from aceslm.tracking.script import Line, RunHeader, cell_config, encode, header_line, shard_script
 from aceslm.tracking.server import has_key, installed, mode_of
 
 log = logging.getLogger(__name__)
@@ -36,15 +37,14 @@ _STEP = "samples_done"
 _MOST_POINTS = 500  # a point no sooner than after this part of the time so far: long shards tell fewer
 
 
-def shard_tracking(paths: RunPaths, plans: Sequence[Plan]) -> NoTracking:
+def shard_tracking(run: Run) -> NoTracking:
     """Return what follows the shards of one worker, as the run's `tracking:` section says. Never raises."""
     try:
-        config = parse(GridConfig, read_yaml(paths.config), paths.config).tracking
-        num_shards = sum(len(plan.shards) for plan in plans)
-        wanted = num_shards <= LIVE_SHARDS if config.per_shard == "auto" else config.per_shard
+        config = parse(GridConfig, read_yaml(run.paths.config), run.paths.config).tracking
+        wanted = len(run.shards) <= LIVE_SHARDS if config.per_shard == "auto" else config.per_shard
         if not wanted or mode_of(config) == "disabled":
             return NO_TRACKING
-        return ShardTracking(paths, run_digest(plans[0].cells), config)
+        return ShardTracking(run.paths, run_digest(run.cells), config)
     except Exception as error:
         log.warning("tracking is off: %s", error)
         return NO_TRACKING
@@ -82,7 +82,7 @@ class ShardTracking(NoTracking):
             job_type="shard",
             project=self.config.project,
             entity=self.config.entity,
-            config={"run": self.paths.root.name, "shard": shard.shard_id, **asdict(cell)},
+            config={"run": self.paths.root.name, "shard": shard.shard_id, **cell_config(cell)},
             tags=self.config.tags,
             notes=self.config.notes,
             step_metrics={"*": _STEP},

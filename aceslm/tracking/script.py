@@ -24,6 +24,7 @@ from aceslm.core.digests import digest
 from aceslm.core.errors import RunError
 from aceslm.core.files import read_json, replacing, write_json
 from aceslm.core.paths import RunPaths
+from aceslm.core.values import Cell
 
 PLAYED_SUFFIX = ".played.json"
 Line = Mapping[str, Any]
@@ -153,3 +154,8 @@ def note_played(path: Path, played: Played) -> None:
 def played_folder(path: Path, played: Played) -> Path:
     """Return the W&B folder that playing a script has made."""
     return path.parent / played.folder
+
+
+def cell_config(cell: Cell) -> dict[str, Any]:
+    """Return what W&B keeps as the configuration of a cell's runs."""
+    return {**asdict(cell), "ace": cell.ace.model_dump(mode="json") if cell.ace else {}}

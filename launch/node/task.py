@@ -127,7 +127,7 @@ def run_task(run: Run, intent: Intent, index: int, place: Place) -> None:
 def _run_shards(run: Run, intent: Intent, names: Sequence[str], place: Place) -> list[str]:
     """Run shards until one is stopped; return a line for each that failed."""
     engines = EngineCache(intent.options)
-    tracking = shard_tracking(run.paths, run.plans)
+    tracking = shard_tracking(run)
     failures = []
     try:
         for shard_id in names:

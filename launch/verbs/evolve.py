@@ -18,6 +18,7 @@ from launch.verbs.options import JsonOption, SetOption
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.aggregate import Aggregated
     from aceslm.config.grid import GridConfig
     from aceslm.core.values import Cell
     from aceslm.run.evolution_journal import Journal
@@ -106,7 +107,7 @@ def evolve(
     if not answer_here(planned, options, how.allow_mixed):
         note(f"already complete: {paths.root}")
 
-    def show() -> None:
+    def show(made: Aggregated) -> None:
         folder = output_dir or paths.root / "epochs"
         began_s = time.time()
         lines = _export(prepared, folder)
@@ -114,7 +115,7 @@ def evolve(
             note(f"of an earlier evolution, and left as they were: {', '.join(older)}")
         _show(prepared, lines, json_)
         if not json_:
-            show_evolutions(paths)
+            show_evolutions(made)
             say(f"epochs: {folder}   summary: {paths.summary_md}   run: {paths.root}")
 
     conclude(paths, show)

@@ -31,7 +31,9 @@ def report(
     one says so at its head. Above the limit, or 30 MB, samples with errors come first, then a seeded draw.
     """
     from aceslm.aggregate import aggregate
+    from aceslm.analysis.analysed import analyse
     from aceslm.core.paths import RunPaths
+    from aceslm.plan.files import read_run
     from aceslm.report import write_report
     from launch.show.console import note, print_json, say
 
@@ -39,8 +41,12 @@ def report(
     if output is not None:
         _check_output(output, paths)
     if _is_stale(paths):
-        aggregate(paths, report=False, tell=False)
-    made = write_report(paths, output, max_samples)
+        merged = aggregate(paths, report=False, tell=False)
+        known, analysed = merged.run, merged.analysed
+    else:
+        known = read_run(paths)
+        analysed = analyse(known)
+    made = write_report(known, analysed, output, max_samples)
     if json_:
         print_json({**asdict(made), "path": str(made.path)})
         return

@@ -48,9 +48,9 @@ def summarize(
     The Markdown page also compares the modes that answered the same samples.
     """
     from aceslm.analysis.comparisons import compare_modes
+    from aceslm.analysis.page import SummaryPage, write_page
     from aceslm.analysis.result_files import read_results_folder
     from aceslm.analysis.summary import summarize as figures
-    from aceslm.analysis.tables import write_summary
     from launch.show.console import note, say
 
     path = output_path or input_dir / "summary.csv"
@@ -62,14 +62,9 @@ def summarize(
     summary = figures(frame, found.costs)
     title = f"Summary of {input_dir.name}"
     again = f"{found.duplicates:,} rows were there twice (copies of the same answers) and count once"
-    write_summary(
-        summary,
-        path,
-        path.with_suffix(".md"),
-        title=title,
-        note=again if found.duplicates else None,
-        comparisons=compare_modes(frame),
-    )
+    note_again = again if found.duplicates else None
+    page = SummaryPage(title, summary, note_again, comparisons=compare_modes(frame))
+    write_page(page, path, path.with_suffix(".md"))
     _show(summary, f"summary of {input_dir}", json_)
     if found.duplicates:
         note(again)
@@ -113,10 +108,10 @@ def _similarity(frame: pd.DataFrame, model: str) -> list[float]:
 
 def merge_and_show(paths: RunPaths, as_json_: bool) -> None:
     """Merge a run and print its summary, a partial one too; fail unless everything is there."""
-    conclude(paths, lambda: show_results(paths, as_json_), shows_partial=True)
+    conclude(paths, lambda made: show_results(made, as_json_), shows_partial=True)
 
 
-def conclude(paths: RunPaths, show: Callable[[], None], *, shows_partial: bool = False) -> None:
+def conclude(paths: RunPaths, show: Callable[[Aggregated], None], *, shows_partial: bool = False) -> None:
     """Merge a run, show what it has, say what W&B was told and what failed, and fail unless it is complete.
 
     Raises:
@@ -126,7 +121,7 @@ def conclude(paths: RunPaths, show: Callable[[], None], *, shows_partial: bool =
 
     made = merge(paths)
     if made.coverage.complete or shows_partial:
-        show()
+        show(made)
     _say_told(made)
     if not made.coverage.complete:
         _show_failures(made.run)
@@ -163,39 +158,25 @@ def _blames_input(paths: RunPaths, shard_id: str) -> bool:
     return last is not None and last.end is not None and last.end.blames_input
 
 
-def show_results(paths: RunPaths, as_json_: bool) -> None:
+def show_results(made: Aggregated, as_json_: bool) -> None:
     """Print a merged run's summary and where its files are."""
-    import pandas as pd
-
     from launch.show.console import say
 
-    summary = pd.read_csv(paths.summary_csv)
-    _show(summary, paths.root.name, as_json_)
+    _show(made.analysed.summary, made.run.name, as_json_)
     if not as_json_:
-        show_evolutions(paths)
-        _show_primary(paths)
-        say(f"results: {paths.results}   summary: {paths.summary_md}")
+        show_evolutions(made)
+        for line, _ in made.analysed.primary:
+            say(line)
+        say(f"results: {made.run.paths.results}   summary: {made.run.paths.summary_md}")
 
 
-def show_evolutions(paths: RunPaths) -> None:
+def show_evolutions(made: Aggregated) -> None:
     """Print what became of every playbook of a merged run, and what evolving it cost."""
-    from aceslm.analysis.evolved_playbooks import EVOLUTION_HEADERS, evolution_rows, read_evolutions
+    from aceslm.analysis.evolved_playbooks import EVOLUTION_HEADERS, evolution_rows
     from launch.show.console import print_table
 
-    if found := read_evolutions(paths):
+    if found := made.analysed.evolutions:
         print_table("evolving playbooks", EVOLUTION_HEADERS, evolution_rows(found), numeric=13)
-
-
-def _show_primary(paths: RunPaths) -> None:
-    """Print what came of the comparison that a run declared, if it did."""
-    from aceslm.analysis.preregistration import primary_sentences
-    from aceslm.analysis.rows import read_rows
-    from aceslm.plan.files import require_plans
-    from launch.show.console import say
-
-    if paths.prereg.exists():
-        for line, _ in primary_sentences(paths, require_plans(paths), read_rows(paths.results)):
-            say(line)
 
 
 def _say_told(made: Aggregated) -> None:

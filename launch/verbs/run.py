@@ -14,6 +14,7 @@ from launch.verbs.options import ResultsOption
 if TYPE_CHECKING:
     import pandas as pd
 
+    from aceslm.aggregate import Aggregated
     from launch.prepare.run import Prepared
 
 
@@ -95,13 +96,13 @@ def run(
     if not answer_here(planned, options, how.allow_mixed):
         note(f"already complete ({planned.paths.root}): --fresh to redo")
 
-    def show() -> None:
+    def show(made: Aggregated) -> None:
         rows = _rows(prepared, task.limit)
         if output_path is not None:
             export(rows, output_path)
         if playbook_path is not None and mode == "ace":
             _write_back(prepared, playbook_path)
-        _show(prepared, rows, output_path)
+        _show(made, rows, output_path)
 
     conclude(planned.paths, show)
 
@@ -144,14 +145,15 @@ def _set_aside(root: Path) -> bool:
     return True
 
 
-def _show(prepared: Prepared, rows: pd.DataFrame, output_path: Path | None) -> None:
+def _show(made: Aggregated, rows: pd.DataFrame, output_path: Path | None) -> None:
     from launch.show.console import say
     from launch.verbs.results import show_evolutions
 
     for line in _accuracies(rows):
         say(line)
-    show_evolutions(prepared.paths)
-    say(f"rows: {output_path or prepared.paths.results}   run: {prepared.paths.root}")
+    show_evolutions(made)
+    paths = made.run.paths
+    say(f"rows: {output_path or paths.results}   run: {paths.root}")
 
 
 def _rows(prepared: Prepared, limit: int | None) -> pd.DataFrame:

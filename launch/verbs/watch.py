@@ -104,7 +104,7 @@ def _show(paths: RunPaths, watch: bool = False, as_json_: bool = False) -> None:
 
     while True:
         run = read_run(paths)
-        current, costs, view = run_status(run), cell_costs(paths, run.plans), scheduler_view(paths)
+        current, costs, view = run_status(run), cell_costs(run), scheduler_view(paths)
         if not as_json_:
             print_status(current, costs)
             say(progress_line(current))

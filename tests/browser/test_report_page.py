@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 from report_runs import add_playbooks, cell_of, make_run, prose
+from shards import reported
 
 from aceslm.core.paths import RunPaths
-from aceslm.report import write_report
 from browser.conftest import Open
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
@@ -27,7 +27,7 @@ HOSTILE = (
 
 
 def report_of(paths: RunPaths) -> Path:
-    return write_report(paths).path
+    return reported(paths).path
 
 
 def mixed(number: int, mode: str) -> Mapping[str, Any]:
@@ -140,7 +140,7 @@ def test_a_hundred_thousand_rows_fit_in_a_file_that_opens_at_once(tmp_path: Path
         texts = {"context": contexts[number], "raw_output": said, "pred": said[:30]}
         return {**texts, "question": f"{prose(-number - 1, 80)}?", "correct": int(number % 3 == 0)}
 
-    made = write_report(make_run(tmp_path / "run", samples=25_000, change=large))
+    made = reported(make_run(tmp_path / "run", samples=25_000, change=large))
     report = made.path
     assert made.size_bytes == report.stat().st_size < 30e6
     assert made.rows_shown == made.rows_total == 100_000

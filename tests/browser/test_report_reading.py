@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from report_runs import add_playbooks, cell_of, make_run, prompt_text
+from shards import reported
 
 from aceslm.core.parquet import iter_rows
 from aceslm.core.paths import RunPaths
 from aceslm.core.record import Record
-from aceslm.report import write_report
 from browser.conftest import Open
 
 pytestmark = pytest.mark.browser
@@ -63,7 +63,7 @@ def run(tmp_path: Path) -> RunPaths:
 
 
 def test_the_keyboard_is_enough(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path)
+    page = opened(reported(run).path)
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Skip to the results"
     page.keyboard.press("Enter")
@@ -79,7 +79,7 @@ def test_the_keyboard_is_enough(run: RunPaths, opened: Open) -> None:
 
 
 def test_pages_of_the_list_follow_each_other(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path)
+    page = opened(reported(run).path)
     assert page.locator("#list tbody button").count() == 25
     page.click("#pages [data-step='1']")
     page.wait_for_selector("#list button:text('s00025')")
@@ -88,7 +88,7 @@ def test_pages_of_the_list_follow_each_other(run: RunPaths, opened: Open) -> Non
 
 
 def test_the_prompt_is_the_exact_text_that_the_model_saw(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path)
+    page = opened(reported(run).path)
     page.click("text=s00001")
     cards = page.locator("#detail .answer")
     cards.first.wait_for()
@@ -101,7 +101,7 @@ def test_the_prompt_is_the_exact_text_that_the_model_saw(run: RunPaths, opened: 
 
 
 def test_plots_stay_inside_their_frames(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path)
+    page = opened(reported(run).path)
     kinds = set(page.eval_on_selector_all("figure", "all => all.map(one => one.dataset.kind)"))
     assert kinds >= {"accuracy", "latency", "throughput", "cost", "growth"}
     assert page.eval_on_selector_all("svg.plot", _OUTSIDE) == []
@@ -112,7 +112,7 @@ def test_plots_stay_inside_their_frames(run: RunPaths, opened: Open) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_stands_out_from_its_ground(run: RunPaths, opened: Open, scheme: str) -> None:
     """WCAG AA: a contrast of 4.5 : 1."""
-    page = opened(write_report(run).path, color_scheme=scheme)
+    page = opened(reported(run).path, color_scheme=scheme)
     assert page.evaluate(_TOO_DIM) == []
     page.click("#theme")
     page.click("#theme")
@@ -121,7 +121,7 @@ def test_every_text_stands_out_from_its_ground(run: RunPaths, opened: Open, sche
 
 
 def test_a_phone_scrolls_tables_but_never_the_page(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path, viewport={"width": 390, "height": 844}, has_touch=True)
+    page = opened(reported(run).path, viewport={"width": 390, "height": 844}, has_touch=True)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.click("#list tbody button >> nth=0")
     page.wait_for_selector("#detail .answer")
@@ -129,7 +129,7 @@ def test_a_phone_scrolls_tables_but_never_the_page(run: RunPaths, opened: Open) 
 
 
 def test_paper_has_plots_and_playbooks_but_no_controls(run: RunPaths, opened: Open) -> None:
-    page = opened(write_report(run).path)
+    page = opened(reported(run).path)
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.is_visible("#last-versions")
