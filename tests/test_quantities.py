@@ -38,7 +38,7 @@ from aceslm.tasks.quantities import MULTIPLIERS, as_quantity, quantities, tidy
         ("$1.2bn", "1.2", "billion"),
         ("$5m", "5", "million"),
         ("$5K", "5", "thousand"),
-        ("300K", "300", ""),
+        ("70K", "70", "thousand"),
         (".5", "0.5", ""),
         ("1.5e-3", "0.0015", ""),
         ("2E6", "2000000", ""),

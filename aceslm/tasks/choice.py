@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from string import ascii_uppercase
+
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit, permutation
-from aceslm.tasks.text import (
-    answer_text,
-    find_letter,
-    lists_options,
-    lone_letter,
-    mentioned,
-    normalise,
-    without_lead,
+from aceslm.tasks.marked import answer_text, bold, concluded, json_answer, marks_of, plain_latex, stated
+from aceslm.tasks.mentions import (
+    SEVERAL,
+    Mention,
+    distinct,
+    find_phrases,
+    judged,
+    leading,
+    likely,
+    meant,
+    other_of_two,
 )
+from aceslm.tasks.text import first_sentence, normalise
+
+_MARKS = marks_of(
+    "option|choice|letter|selection|diagnosis|decision|pick",
+    "choose|select|pick|go with|going with|went with|opt for|opted for|chose|selected|settle on|lean towards?|vote for"
+    "|answer with|say|guess",
+)
+_PREFIX = 12  # characters: a shorter beginning of an option's text says little
 
 
 class Choice:
@@ -31,14 +47,7 @@ class Choice:
 
     def judge(self, sample: Sample, text: str) -> Verdict:
         order = permutation(sample)
-        position = find_letter(text, len(order))
-        if position is None:
-            if lists_options(text, len(order)):
-                return UNPARSED
-            named = _named_options(sample, text)
-            if len(named) > 1:
-                return UNPARSED
-            position = order.index(named[0]) if named else lone_letter(text, len(order))
+        position = read_choice(text, tuple(sample.choices[index] for index in order), sample.question)
         if position is None:
             return UNPARSED
         pred = _letter(order[position])
@@ -49,16 +58,215 @@ def _letter(index: int) -> str:
     return chr(ord("A") + index)
 
 
-def _named_options(sample: Sample, text: str) -> list[int]:
-    """Return the published indices of the options that the reply names, in its first line if it does there.
+def read_choice(text: str, shown: tuple[str, ...], question: str = "") -> int | None:
+    """Return the position of the option that a reply chooses; None where it names none, or several.
 
-    "beta blocker" inside "non-selective beta blocker" does not count on its own.
+    A letter is an option's letter, also where the options' texts are letters themselves ("blood group B" names
+    the text).
     """
-    options = [normalise(choice, articles=True) for choice in sample.choices]
-    reply = answer_text(text)
-    for part in (without_lead(reply).split("\n")[0], reply):
-        said = normalise(part, articles=True)
-        equal = [n for n, option in enumerate(options) if option and option == said]
-        if len(named := equal or mentioned(said, options)) == 1:
-            return named
-    return mentioned(normalise(reply, articles=True), options)
+    text = answer_text(unicodedata.normalize("NFKC", text), question)
+    if (answers := json_answer(text)) is not None:
+        found = distinct(_chosen(one, shown) for one in answers)
+    else:
+        found = next((one for one in _readings(plain_latex(text), shown) if one is not None), None)
+    return None if found == SEVERAL else found
+
+
+def _readings(text: str, shown: tuple[str, ...]) -> Iterator[int | None]:
+    """Give what each mark of the reply says, the strongest first."""
+    said = [
+        _opens(mark.line, shown) if mark.direct else _chosen(first_sentence(mark.line), shown)
+        for mark in stated(text, _MARKS)
+    ]
+    yield (
+        SEVERAL
+        if len({one for one in said if one is not None}) > 2
+        else next((one for one in said if one is not None), None)
+    )
+    lines = [line for line in text.split("\n") if line]
+    if lines and _whole(lines[0], shown) is not None:
+        yield distinct(_whole(line, shown) for line in lines)
+    listed = _is_list(text.split("\n\n", 1)[0], shown)
+    if not listed:
+        yield _opens(text.split("\n", 1)[0], shown, strict=True)
+    for _, mark_, after in concluded(text):
+        if mark_ != "=":
+            yield _chosen(first_sentence(after), shown)
+    yield distinct(_opens(one, shown) for one in bold(text))
+    mentions = _mentions(text, shown)
+    yield likely(text, mentions)
+    if listed:
+        yield _checked(text, mentions)
+        yield SEVERAL
+    if len(lines) > 1:
+        yield _whole(lines[-1], shown)
+    yield meant(text, mentions)
+    yield other_of_two(text, mentions, len(shown))
+
+
+def _whole(text: str, shown: tuple[str, ...]) -> int | None:
+    """Return the option that a text is: its letter, its text, or the beginning of its text alone."""
+    bare = re.sub(r"^\W+|\W+$", "", text) if not _TICK.search(text) else text
+    if re.fullmatch(r"([A-Z])(?:\1{3,}|(?:\W+\1)+)", bare):
+        bare = bare[0]  # one letter, again and again
+    if len(bare) == 1 and 0 <= ascii_uppercase.find(bare.upper()) < len(shown):
+        return ascii_uppercase.find(bare.upper())
+    if (same := [n for n, option in enumerate(shown) if _as_written(option) == _as_written(text)]) != []:
+        return same[0] if len(same) == 1 else SEVERAL
+    said = normalise(text, articles=True)
+    options = [normalise(option, articles=True) for option in shown]
+    if (equal := [n for n, option in enumerate(options) if option and option == said]) != []:
+        return equal[0] if len(equal) == 1 else SEVERAL
+    if (counted := _counted(bare, options)) is not None:
+        return counted
+    begun = [n for n, option in enumerate(options) if len(said) >= _PREFIX and option.startswith(said)]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _as_written(text: str) -> str:
+    return " ".join(text.casefold().strip(" .*_`\"'").split())
+
+
+_TICK = re.compile("[✗✘❌×✓✔✅]")
+_ORDINALS = "first second third fourth fifth sixth seventh eighth ninth tenth".split()
+_ROMAN = "i ii iii iv v vi vii viii ix x".split()
+_PLACE = re.compile(
+    r"(?:the )?(option|choice|answer|number)? ?#?([0-9]{1,2}|[a-z]+)(?: (option|choice|answer|one))?",
+    re.IGNORECASE,
+)
+
+
+def _counted(text: str, options: list[str]) -> int | None:
+    """Return the option that a text counts: "Option 2", "the second option", "III"; not where options are numbers."""
+    match = _PLACE.fullmatch(text)
+    if match is None or any(re.fullmatch(r"[\d.,% -]+|[ivx]+", option) for option in options):
+        return None
+    word, named = match[2].lower(), bool(match[1] or match[3])
+    if word.isdigit():
+        place = int(word) - 1
+    elif word in _ORDINALS and named:
+        place = _ORDINALS.index(word)
+    elif word in _ROMAN and (named or len(word) > 1):
+        place = _ROMAN.index(word)
+    else:
+        return None
+    return place if 0 <= place < len(options) else None
+
+
+def _chosen(text: str, shown: tuple[str, ...]) -> int | None:
+    if (whole := _whole(text, shown)) is not None:
+        return whole
+    return meant(text, _mentions(text, shown, lower=True))
+
+
+def _opens(text: str, shown: tuple[str, ...], *, strict: bool = False) -> int | None:
+    """Return the option with which a text opens; `strict`: only its letter, or letter and text."""
+    mentions = sorted(_mentions(text, shown, lower=not strict), key=lambda one: one.start)
+    if not mentions or (strict and not mentions[0].letter):
+        return None
+    if strict and leading(text, mentions) is None:
+        return None
+    found = meant(text, mentions)
+    return found if found == mentions[0].value or found == SEVERAL else None
+
+
+def _checked(text: str, mentions: Sequence[Mention]) -> int | None:
+    """Return the only option of a list that is called right, or ticked."""
+    return distinct(one.value for one in judged(text, mentions) if one.affirmed)
+
+
+def _is_list(text: str, shown: tuple[str, ...]) -> bool:
+    """Say whether a text repeats options as a list."""
+    letters = ascii_uppercase[: len(shown)]
+    text = _masked(text, [(one.start, one.end) for one in find_phrases(text, _phrases(shown))])
+    listed = re.findall(rf"(?:^|[\s(])\(?([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
+    heads = re.findall(rf"^[-*\s(]*([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
+    in_line = len(set(listed)) > 1 and listed[0] == "A" and "\n" not in text and listed == sorted(listed)
+    return len(set(heads)) > 1 or in_line
+
+
+_LEFT = (
+    "option options choice choices answer answers letter is was be it's its with choose choosing select pick so therefore thus"
+    " hence to either or and both not but than that correct neither nor of except out for chose selected say guess prefer likely"
+    " probably definitely clearly actually think believe between only just as also where because since while whereas if when"
+    " eliminate exclude over now no yes finally wait unlike mark marked label are were being rather hence, i'd then exclude by"
+    " leaves leaving conclude go going with would however although though yet still even instead ist est es lettre opción letra buchstabe lettera"
+)
+_LEFT_WORDS = frozenset(_LEFT.split())
+_RIGHT_OF_A = (
+    "is was because since or and but would seems fits isn't wasn't are only rather instead nor doesn't does cannot can't has must"
+    " being if while whereas matches remains looks makes"
+)
+_RIGHT_WORDS = frozenset(f"{_RIGHT_OF_A} which best here for due with as then given over alone correct wrong incorrect not in"
+                         " should could can might may will also".split())  # fmt: skip
+_TYPE = re.compile(
+    r"\b(?:group|type|class|grade|vitamin|hepatitis|factor|stage|category|phase|antigen|influenza)\s([A-Z])(?!\w)"
+)
+_UPPER = re.compile(r"(?<![A-Za-zÀ-ɏ0-9_'’])[A-Z](?![A-Za-zÀ-ɏ0-9_]|['’]\w)")
+_LOWER = re.compile(r"\(([a-z])\)|(?:(?<=^)|(?<=\n)|(?<=[*\"'\[]))([a-z])(?=[).:\]*\"']|$)", re.MULTILINE)
+_WORD_BEFORE = re.compile(r"([\w'’,]+) +$")
+_WORD_AFTER = re.compile(r" +([\w'’]+)")
+
+
+def _mentions(text: str, shown: tuple[str, ...], *, lower: bool = False) -> list[Mention]:
+    """Return where options are named, by text or letter. Letters inside an option's text are part of the text."""
+    phrases = _phrases(shown)
+    named = find_phrases(text, phrases)
+    letters = ascii_uppercase[: len(shown)]
+    texts = {option.strip(" .").upper(): n for n, option in enumerate(shown) if not phrases[n]}
+    named += [Mention(texts[m[1]], m.start(), m.end()) for m in _TYPE.finditer(text) if m[1] in texts]
+    taken = [(one.start, one.end) for one in named]
+    masked = _masked(text, sorted(taken))
+    for match in _UPPER.finditer(masked):
+        if match.group() in letters and _is_option_letter(text, match.start(), masked):
+            named.append(Mention(letters.index(match.group()), match.start(), match.end(), letter=True))
+    if lower:
+        for match in _LOWER.finditer(masked):
+            letter = (match[1] or match[2]).upper()
+            if letter in letters:
+                named.append(Mention(letters.index(letter), match.start(), match.end(), letter=True))
+    return named
+
+
+def _phrases(shown: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the options' texts as phrases; a text of one letter needs the noun that it names ("type B")."""
+    return tuple("" if re.fullmatch(r"\W*[A-Za-z]\W*", option) else option for option in shown)
+
+
+def _masked(text: str, taken: list[tuple[int, int]]) -> str:
+    pieces, at = [], 0
+    for start, end in taken:
+        pieces += [text[at:start], "\0" * (end - start)]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _may_precede(word: str) -> bool:
+    return word.endswith(",") or word.lower() in _LEFT_WORDS or (len(word) == 1 and word.isupper())
+
+
+def _is_option_letter(text: str, at: int, masked: str) -> bool:
+    """Say whether the capital at `at` is an option's letter, not an article, a name or part of one."""
+    before = _WORD_BEFORE.search(text[max(0, at - 20) : at])
+    if before and before[1].lower() in {"option", "choice", "letter"}:
+        return True
+    if before and not _may_precede(before[1]):
+        return False
+    if text[at + 1 : at + 2] == "-" and text[at + 2 : at + 3].isalnum():
+        return False
+    after = _WORD_AFTER.match(text, at + 1)
+    if (
+        text[at + 1 : at + 2] == "."
+        and re.match(r"\s[a-z]", text[at + 2 : at + 4])
+        and masked[at + 3 : at + 4] != "\0"
+    ):
+        word = re.match(r"\s([a-z]+)", text[at + 2 : at + 22])
+        return bool(word and word[1] in _RIGHT_WORDS)  # "C. difficile"
+    if after is None or masked[after.start(1)] == "\0":
+        return True
+    word = after[1].lower().replace("’", "'")
+    if text[at] == "I":
+        return bool(
+            re.search(r"\b(?:option|answer|choice|letter)\s+$", text[max(0, at - 12) : at], re.IGNORECASE)
+        )
+    return word in (_RIGHT_OF_A.split() if text[at] == "A" else _RIGHT_WORDS) or after[1].isupper()

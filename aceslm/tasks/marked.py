@@ -1,0 +1,300 @@
+"""Where a reply marks its answer: the one idea that all answer types share.
+
+Strongest first:
+
+1. a JSON object's `answer`, `final_answer`, `choice`, `label`, ... (`json_answer`), whatever surrounds it;
+2. `stated`: `\\boxed{}`, `####`, `<answer>`, "the answer is", "Final answer:" and its like, a self-correction;
+3. `concluded`: "so", "therefore", "in total", ... and "=";
+4. what a line or bold type sets apart.
+
+Within one kind the last mark counts. A mark with several values in it marks none of them; reasoning that only
+mentions a value never wins over a mark. Pure functions that never raise and take linear time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from aceslm.tasks.loose_json import find_json
+
+_END = re.compile(r"<\|?(?:im_end|endoftext|eot_id|end_of_text|end|end_of_turn|eos)\|?>|</s>")
+_SPECIAL = re.compile(r"<\|[a-z_]+\|>(?:assistant\b)?|<start_of_turn>(?:model\b)?")
+_REASONING = re.compile(r"</(?:think|thinking|thought|reasoning|scratchpad)>", re.IGNORECASE)
+_OPEN_REASONING = re.compile(r"<(?:think|thinking|thought|reasoning|scratchpad)>", re.IGNORECASE)
+# Small models go on to invent the next question, or repeat the instruction; what follows is not the answer any more.
+_NEXT_QUESTION = re.compile(
+    r"^[#*\W]*(?:(?:(?:(?:next|new|another|example) )?(?:question|problem)(?: ?\d+)?|context|options|q ?\d*|user|human|instruction"
+    r"|input|text|passage|sentence|review|tweet|example(?: \d+)?)\**\s?:"
+    r"|choose one of these\b|answer with (?:only )?the (?:number|letter|words)\b)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_INSTRUCTION = re.compile(
+    r"[#*\W]*(?:choose one of these\b|answer with (?:only )?the (?:number|letter|words)\b)[^\n]*\n*",
+    re.IGNORECASE,
+)
+_FENCE = re.compile(r"^\s*```[\w+-]*\s*$", re.MULTILINE)
+
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([0-9.,]+)\s*\}\s*\{\s*([0-9.,]+)\s*\}")
+_QUOTIENT = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_STYLED = re.compile(r"\\(?:text|math|operatorname|mbox)[a-z]{0,4}\s*\{([^{}]*)\}")
+_SIGNS = (
+    ("{,}", ","), ("\\,", " "), ("\\!", ""), ("\\;", " "), ("\\:", " "), ("\\$", "$"), ("\\%", "%"), ("\\times", "x"),
+    ("\\cdot", "x"), ("\\div", "/"), ("\\approx", "≈"), ("\\left", ""), ("\\right", ""), ("\\(", " "), ("\\)", " "),
+    ("\\[", " "), ("\\]", " "), ("$$", " "), ("\\&", "&"), ("\\_", "_"), ("\\quad", " "), ("\\ ", " "),
+)  # fmt: skip
+_BOXED = re.compile(r"\\?\b(?:f?boxed)\s*\{([^{}\n]*)\}?")
+
+_QUALITY = (
+    r"(?:final|correct|right|best|most \w+|likely|numeric(?:al)?|single|short|predicted|estimated|overall|actual|chosen"
+    r"|selected|exact|approximate|required|ultimate|complete|only|suggested|proposed)"
+)
+_IS = (
+    r"(?:(?:is|are|was|were|(?:would|should|must|will|could|might|may) be|becomes?|equals?|remains|comes out to)\b|['’]s\b"
+    r"|[:=→⇒]|-+>)"
+)
+_FILLER = (
+    r"(?:[\s*_:\"'`]|\b(?:therefore|thus|hence|so|clearly|simply|probably|(?:most )?likely|definitely|indeed|indeed|that|then"
+    r"|given by|as follows|just|still|actually|now|to be|obviously|in fact|of course|either)\b,?)*"
+)
+_ABROAD = (
+    r"(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|[:：])|(?:应?选择?|正解は|答えは)\s?[:：]?(?=\s?[(（]?[A-Z])|\b(?:antwort|lösung) (?:ist|lautet)\b"
+    r"|\bréponse(?: correcte)? est\b|\brespuesta(?: correcta)? es\b|\brisposta(?: corretta)? è|\bresposta(?: correta)? é"
+    r"|\b(?:antwort|réponse|respuesta|risposta|resposta)\s?:"
+)
+_NOUN_TAIL = r"(?:s|\(s\))?(?:[ _](?:choice|option|letter|label|value))?(?: ?\([^()\n]{0,40}\))?"
+_OF = r"(?:\s(?:to|for|of|in|here|from|given|i|we)\b[^.:=\n?]{0,90}?)?"
+_CORRECTION = (
+    r"(?:\b(?:actually|correction|scratch that|i mean|or rather|wait|sorry)\b|(?<=[.!?,;…-] )no\b(?=[,.!:—]))[ ,.:;!—-]*"
+    r"(?:(?:no|wait|sorry|actually|i meant?|that's wrong|it(?:['’]s| is| should be)|that(?:['’]s| is| should be)|make that)\b[ ,.:;!]*)*"
+)
+
+_CONCLUSION = re.compile(
+    r"(?<![\w-])(?<!or )(?<!even )(?<!not )(?<!just )(?<!think )(?:so(?! (?:that|far|much|many|on|as|called|long|if)\b)(?!-)"
+    r"|therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in total|altogether|in all|overall|finally"
+    r"|as a result|in summary|to summari[sz]e|it follows that|(?:this|that|which) (?:means|gives(?: us)?|leaves|makes|equals)"
+    r"|we (?:get|find|obtain|conclude)|giving(?: us)?|leaving|(?:a|the)? ?(?:grand )?total (?:of|is|was|comes to)|for a total of|resulting in)\b"
+    r"|=|≈|⇒|→|∴",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
+
+_ANSWER_KEYS = (
+    "answer", "choice", "option", "letter", "label", "class", "category", "predict", "result", "value", "output",
+    "response", "solution", "verdict", "select", "state", "status", "conclusion", "total", "final", "decision", "diagnosis",
+    "pick", "span", "item", "number", "amount",
+)  # fmt: skip
+_OTHER_KEYS = re.compile(
+    r"reason|expla|rational|thought|think|analys|step|confid|justif|eviden|question|context|note|working|calcul|unit|scale"
+    r"|prob|score|source|formula|comment|why|because|index|options$|choices$|incorrect|wrong|currency"
+)
+
+
+# What is read of a reply that repeats itself without end: its last marks, and so many characters behind each.
+_MARKS_READ = 30
+_LINE_READ = 1200
+_BLOCK_READ = 8000
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What stands behind a mark: the rest of its line, and of its block (to the next empty line).
+
+    `direct`: only a value that stands right behind the mark is meant.
+    """
+
+    line: str
+    block: str
+    direct: bool = False
+
+
+def answer_text(text: str, question: str = "") -> str:
+    """Return the part of a reply that can hold the answer: no reasoning block, no invented next question.
+
+    Lines are trimmed, runs of spaces and of empty lines made one, code fences left out, and the question where the
+    reply begins by repeating it. An unfinished reasoning block leaves nothing.
+    """
+    text = _OPEN_REASONING.split(_REASONING.split(text)[-1], maxsplit=1)[0]
+    text = _FENCE.sub("", _SPECIAL.sub("", _END.split(text.lstrip(), maxsplit=1)[0]))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    tidied = _without_echo(re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip(), question)
+    while (match := _INSTRUCTION.match(tidied)) is not None:
+        tidied = tidied[match.end() :]
+    for match in _NEXT_QUESTION.finditer(tidied):
+        begun = any(map(str.isalnum, tidied[: match.start()]))
+        if begun or match.group().lower().strip("#* ").startswith(("question", "q", "problem")):
+            return tidied[: match.start()].strip()
+    return tidied
+
+
+def _without_echo(text: str, question: str) -> str:
+    """Return a reply without the question with which it begins."""
+    asked = " ".join(question.split())
+    head = re.match(r"[#*\s]*(?:(?:question|q)\**:\**\s*)?", text, re.IGNORECASE)
+    start = head.end() if head else 0
+    if len(asked) > 5 and text[start : start + len(asked)].casefold() == asked.casefold():
+        return text[start + len(asked) :].strip()
+    return text
+
+
+def plain_latex(text: str) -> str:
+    """Return a text with the LaTeX that replies use written plainly; `\\boxed{}` stays."""
+    if "\\" not in text and "{" not in text:
+        return text
+    text = _FRACTION.sub(r" \1/\2", text)
+    text = _STYLED.sub(r"\1", _STYLED.sub(r"\1", text))
+    text = _QUOTIENT.sub(r"(\1) / (\2)", text)
+    for sign, shown in _SIGNS:
+        text = text.replace(sign, shown)
+    return text
+
+
+def marks_of(nouns: str, verbs: str = "", *, corrections: bool = True) -> re.Pattern[str]:
+    """Compile the marks of `stated`.
+
+    Args:
+        nouns: what the reply may call its answer besides "answer", as alternatives of a pattern.
+        verbs: what it may do with it ("choose"); denied and conditional ones do not count.
+        corrections: read "Actually, ..." too; words from a text may begin like that.
+    """
+    chosen = (
+        rf"|(?<!not )(?<!n't )(?<!n’t )(?<!if you )(?<!if we )\b(?:{verbs})\b(?!\s(?:that|whether|why)\b)"
+        if verbs
+        else ""
+    )
+    return re.compile(
+        rf"(?P<boxed>\\?\bf?boxed\s*\{{)"
+        rf"|(?P<hash>####)|(?P<tag><(?:final_?)?answer>)"
+        rf"|{_ABROAD}"
+        rf"|\b(?:{_QUALITY}\s+){{0,3}}(?:answer{_NOUN_TAIL}{_OF}|(?:{nouns}){_NOUN_TAIL})[*_\"'`]*\s*{_IS}"
+        rf"|^[#*_\s]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b|[-$0-9])))"
+        rf"|(?<![-\w])(?P<direct>{_CORRECTION if corrections else '(?!)'}){chosen}",
+        re.IGNORECASE | re.MULTILINE,
+    )
+
+
+_SKIPPED = re.compile(_FILLER, re.IGNORECASE)
+_HEADING = re.compile(
+    r"^\W*(?:step|solution|explanation|calculation|part|given|method|approach|analysis|reasoning|working|note|conclusion)s?\b",
+    re.IGNORECASE,
+)
+
+
+def stated(text: str, marks: re.Pattern[str]) -> Iterator[Mark]:
+    """Give what the strong marks of a text point at, the last one first."""
+    for match in reversed(list(marks.finditer(text))[-_MARKS_READ:]):
+        if match["boxed"]:
+            inside = _BOXED.match(text, match.start())
+            content = inside[1] if inside else ""
+            yield Mark(content, content)
+            continue
+        mark = _behind(text, match.end(), direct=bool(match["direct"]) or bool(match["hash"]))
+        if match["hash"] and _HEADING.match(mark.line):
+            continue
+        yield mark
+
+
+def _behind(text: str, at: int, *, direct: bool = False) -> Mark:
+    if direct:
+        line = text[at : at + _LINE_READ].partition("\n")[0].strip()
+        return Mark(line, line, direct)
+    skipped = _SKIPPED.match(text, at, at + _LINE_READ)
+    at = skipped.end() if skipped else at
+    block = text[at : at + _BLOCK_READ].partition("\n\n")[0].partition("</")[0]
+    return Mark(block.partition("\n")[0][:_LINE_READ], block, direct)
+
+
+def concluded(text: str) -> Iterator[tuple[str, str, str]]:
+    """Give (what stands in front on the line, the mark, the rest of the line) of each conclusion, the last first."""
+    for match in reversed(list(_CONCLUSION.finditer(text))[-_MARKS_READ:]):
+        before = text[max(0, match.start() - _LINE_READ) : match.start()].rpartition("\n")[2]
+        yield before, match.group(), text[match.end() : match.end() + _LINE_READ].partition("\n")[0]
+
+
+def bold(text: str) -> list[str]:
+    """Return what is set in bold type, but for headings ("**Step 1:**")."""
+    found = [one or other for one, other in _BOLD.findall(text)]
+    return [one.strip() for one in found if not one.rstrip().endswith(":")]
+
+
+def json_answer(text: str) -> list[str] | None:
+    """Return the answer that a JSON object of the reply gives, as texts; None where there is no such object.
+
+    An answer that is null is an answer that was not given: [].
+    """
+    found = [one for one in find_json(text) if isinstance(one.value, dict)]
+    for one in reversed(found):
+        if isinstance(one.value, dict) and (answer := _answer_of(one.value)) is not None:
+            return answer
+    # an object that is the whole reply and gives no answer: the reasoning in it is none
+    return [] if found and found[0].start == 0 and found[-1].end >= len(text.rstrip()) else None
+
+
+def _answer_of(entries: dict[object, object]) -> list[str] | None:
+    keys = sorted(
+        (rank, -n, key) for n, key in enumerate(map(str, entries)) if (rank := _rank(key)) is not None
+    )
+    if keys:
+        _, _, key = keys[0]
+        value = entries[key]
+        scale = next(
+            (str(entries[k]) for k in entries if str(k).lower() in {"scale", "unit", "units"} and entries[k]),
+            "",
+        )
+        texts = _texts(value)
+        if (
+            len(texts) == 1
+            and scale
+            and any(map(str.isdigit, texts[0]))
+            and scale.lower() not in texts[0].lower()
+        ):
+            return [f"{texts[0]} {scale}"]
+        return texts
+    chosen = [
+        str(key) for key, value in entries.items() if value is True or str(value).lower() in {"yes", "true"}
+    ]
+    rest = {key: value for key, value in entries.items() if not _OTHER_KEYS.search(str(key).lower())}
+    flags = [
+        value for value in rest.values() if isinstance(value, bool) or str(value).lower() in {"yes", "no"}
+    ]
+    if len(rest) > 1 and len(flags) == len(rest):
+        return chosen
+    if (top := likeliest([(str(key), value) for key, value in rest.items()])) is not None:
+        return [top]
+    return _texts(next(iter(rest.values()))) if len(rest) == 1 else None
+
+
+def likeliest(shares: Sequence[tuple[str, object]]) -> str | None:
+    """Return the name with the largest of several shares that make up 1 or 100; None for other numbers."""
+    try:
+        values = [float(str(share).rstrip("% ")) for _, share in shares]
+    except ValueError:
+        return None
+    top = max(values, default=0.0)
+    if (
+        len(values) < 2
+        or values.count(top) > 1
+        or not any(abs(sum(values) - whole) <= 0.02 * whole for whole in (1, 100))
+    ):
+        return None
+    return shares[values.index(top)][0]
+
+
+def _rank(key: str) -> int | None:
+    letters = re.sub(r"[^a-z]", "", key.lower())
+    if _OTHER_KEYS.search(letters):
+        return None
+    if "answer" in letters:
+        return 0 if letters.startswith("final") else 1 if letters == "answer" else 2
+    return next((3 + n for n, known in enumerate(_ANSWER_KEYS[1:]) if known in letters), None)
+
+
+def _texts(value: object) -> list[str]:
+    if value is None or value == "":
+        return []
+    if isinstance(value, dict):
+        return _answer_of(value) or []
+    if isinstance(value, list):
+        return [text for one in value for text in _texts(one)]
+    return [str(value)]
