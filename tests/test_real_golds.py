@@ -1,4 +1,4 @@
-"""The published golds of TAT-QA, written as replies write them, are read as themselves whatever their type."""
+"""The golds of TAT-QA, written as replies write them, are read as themselves whatever their type."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMS: dict[str, Callable[[list[str]], str]] = {
     "bullets": lambda items: "\n".join(f"- {item}" for item in items),
     "numbered": lambda items: "\n".join(f"{n}. {item}" for n, item in enumerate(items, 1)),
     "lines": "\n".join,
-    "a list in JSON": lambda items: json.dumps(items),
+    "a list in JSON": json.dumps,
     "an object in JSON": lambda items: json.dumps({"answer": items if len(items) > 1 else items[0]}),
     "bold": lambda items: f"**{'; '.join(items)}**",
     "marked": lambda items: f"**Answer:** {'; '.join(items)}",

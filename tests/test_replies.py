@@ -1,8 +1,8 @@
 """Replies in the manner of SmolLM2, Qwen, Llama, Phi and Gemma, each with what a careful reader would mark.
 
-`tests/replies/<kind>.jsonl`: one reply a line. `want` is the shown letter, the label, the number in units of `scale`, or
-the list of texts; null where the reply does not say. A value that is not meant is never read; at most 2 % of the replies
-that a reader could mark are left unparsed.
+`tests/replies/<kind>.jsonl`: one reply a line. `want` is the shown letter, the label, the number in units
+of `scale`, or the list of texts; null where the reply does not say. A value that is not meant is never
+read; at most 2 % of the replies that a reader could mark are left unparsed.
 """
 
 from __future__ import annotations

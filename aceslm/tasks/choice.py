@@ -9,23 +9,25 @@ from string import ascii_uppercase
 
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit, permutation
-from aceslm.tasks.marked import answer_text, bold, concluded, json_answer, marks_of, plain_latex, stated
+from aceslm.tasks.json_answers import json_answer
+from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
 from aceslm.tasks.mentions import (
     SEVERAL,
-    Mention,
     distinct,
-    find_phrases,
     judged,
     leading,
     likely,
     meant,
     other_of_two,
 )
+from aceslm.tasks.option_letters import named_options, option_phrases, without_phrases
+from aceslm.tasks.phrases import Mention, find_phrases
 from aceslm.tasks.text import first_sentence, normalise
 
 _MARKS = marks_of(
     "option|choice|letter|selection|diagnosis|decision|pick",
-    "choose|select|pick|go with|going with|went with|opt for|opted for|chose|selected|settle on|lean towards?|vote for"
+    "choose|select|pick|go with|going with|went with|opt for|opted for|chose|selected"
+    "|settle on|lean towards?|vote for"
     "|answer with|say|guess",
 )
 _PREFIX = 12  # characters: a shorter beginning of an option's text says little
@@ -61,8 +63,8 @@ def _letter(index: int) -> str:
 def read_choice(text: str, shown: tuple[str, ...], question: str = "") -> int | None:
     """Return the position of the option that a reply chooses; None where it names none, or several.
 
-    A letter is an option's letter, also where the options' texts are letters themselves ("blood group B" names
-    the text).
+    A letter is an option's letter, also where the options' texts are letters themselves; "blood group B"
+    names the text.
     """
     text = answer_text(unicodedata.normalize("NFKC", text), question)
     if (answers := json_answer(text)) is not None:
@@ -93,7 +95,7 @@ def _readings(text: str, shown: tuple[str, ...]) -> Iterator[int | None]:
         if mark_ != "=":
             yield _chosen(first_sentence(after), shown)
     yield distinct(_opens(one, shown) for one in bold(text))
-    mentions = _mentions(text, shown)
+    mentions = named_options(text, shown)
     yield likely(text, mentions)
     if listed:
         yield _checked(text, mentions)
@@ -137,7 +139,7 @@ _PLACE = re.compile(
 
 
 def _counted(text: str, options: list[str]) -> int | None:
-    """Return the option that a text counts: "Option 2", "the second option", "III"; not where options are numbers."""
+    """Return the option that a text counts: "Option 2", "the second option", "III"; None for numbers."""
     match = _PLACE.fullmatch(text)
     if match is None or any(re.fullmatch(r"[\d.,% -]+|[ivx]+", option) for option in options):
         return None
@@ -156,12 +158,12 @@ def _counted(text: str, options: list[str]) -> int | None:
 def _chosen(text: str, shown: tuple[str, ...]) -> int | None:
     if (whole := _whole(text, shown)) is not None:
         return whole
-    return meant(text, _mentions(text, shown, lower=True))
+    return meant(text, named_options(text, shown, lower=True))
 
 
 def _opens(text: str, shown: tuple[str, ...], *, strict: bool = False) -> int | None:
     """Return the option with which a text opens; `strict`: only its letter, or letter and text."""
-    mentions = sorted(_mentions(text, shown, lower=not strict), key=lambda one: one.start)
+    mentions = sorted(named_options(text, shown, lower=not strict), key=lambda one: one.start)
     if not mentions or (strict and not mentions[0].letter):
         return None
     if strict and leading(text, mentions) is None:
@@ -178,95 +180,8 @@ def _checked(text: str, mentions: Sequence[Mention]) -> int | None:
 def _is_list(text: str, shown: tuple[str, ...]) -> bool:
     """Say whether a text repeats options as a list."""
     letters = ascii_uppercase[: len(shown)]
-    text = _masked(text, [(one.start, one.end) for one in find_phrases(text, _phrases(shown))])
+    text = without_phrases(text, [(one.start, one.end) for one in find_phrases(text, option_phrases(shown))])
     listed = re.findall(rf"(?:^|[\s(])\(?([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
     heads = re.findall(rf"^[-*\s(]*([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
     in_line = len(set(listed)) > 1 and listed[0] == "A" and "\n" not in text and listed == sorted(listed)
     return len(set(heads)) > 1 or in_line
-
-
-_LEFT = (
-    "option options choice choices answer answers letter is was be it's its with choose choosing select pick so therefore thus"
-    " hence to either or and both not but than that correct neither nor of except out for chose selected say guess prefer likely"
-    " probably definitely clearly actually think believe between only just as also where because since while whereas if when"
-    " eliminate exclude over now no yes finally wait unlike mark marked label are were being rather hence, i'd then exclude by"
-    " leaves leaving conclude go going with would however although though yet still even instead ist est es lettre opción letra buchstabe lettera"
-)
-_LEFT_WORDS = frozenset(_LEFT.split())
-_RIGHT_OF_A = (
-    "is was because since or and but would seems fits isn't wasn't are only rather instead nor doesn't does cannot can't has must"
-    " being if while whereas matches remains looks makes"
-)
-_RIGHT_WORDS = frozenset(f"{_RIGHT_OF_A} which best here for due with as then given over alone correct wrong incorrect not in"
-                         " should could can might may will also".split())  # fmt: skip
-_TYPE = re.compile(
-    r"\b(?:group|type|class|grade|vitamin|hepatitis|factor|stage|category|phase|antigen|influenza)\s([A-Z])(?!\w)"
-)
-_UPPER = re.compile(r"(?<![A-Za-zÀ-ɏ0-9_'’])[A-Z](?![A-Za-zÀ-ɏ0-9_]|['’]\w)")
-_LOWER = re.compile(r"\(([a-z])\)|(?:(?<=^)|(?<=\n)|(?<=[*\"'\[]))([a-z])(?=[).:\]*\"']|$)", re.MULTILINE)
-_WORD_BEFORE = re.compile(r"([\w'’,]+) +$")
-_WORD_AFTER = re.compile(r" +([\w'’]+)")
-
-
-def _mentions(text: str, shown: tuple[str, ...], *, lower: bool = False) -> list[Mention]:
-    """Return where options are named, by text or letter. Letters inside an option's text are part of the text."""
-    phrases = _phrases(shown)
-    named = find_phrases(text, phrases)
-    letters = ascii_uppercase[: len(shown)]
-    texts = {option.strip(" .").upper(): n for n, option in enumerate(shown) if not phrases[n]}
-    named += [Mention(texts[m[1]], m.start(), m.end()) for m in _TYPE.finditer(text) if m[1] in texts]
-    taken = [(one.start, one.end) for one in named]
-    masked = _masked(text, sorted(taken))
-    for match in _UPPER.finditer(masked):
-        if match.group() in letters and _is_option_letter(text, match.start(), masked):
-            named.append(Mention(letters.index(match.group()), match.start(), match.end(), letter=True))
-    if lower:
-        for match in _LOWER.finditer(masked):
-            letter = (match[1] or match[2]).upper()
-            if letter in letters:
-                named.append(Mention(letters.index(letter), match.start(), match.end(), letter=True))
-    return named
-
-
-def _phrases(shown: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the options' texts as phrases; a text of one letter needs the noun that it names ("type B")."""
-    return tuple("" if re.fullmatch(r"\W*[A-Za-z]\W*", option) else option for option in shown)
-
-
-def _masked(text: str, taken: list[tuple[int, int]]) -> str:
-    pieces, at = [], 0
-    for start, end in taken:
-        pieces += [text[at:start], "\0" * (end - start)]
-        at = end
-    return "".join([*pieces, text[at:]])
-
-
-def _may_precede(word: str) -> bool:
-    return word.endswith(",") or word.lower() in _LEFT_WORDS or (len(word) == 1 and word.isupper())
-
-
-def _is_option_letter(text: str, at: int, masked: str) -> bool:
-    """Say whether the capital at `at` is an option's letter, not an article, a name or part of one."""
-    before = _WORD_BEFORE.search(text[max(0, at - 20) : at])
-    if before and before[1].lower() in {"option", "choice", "letter"}:
-        return True
-    if before and not _may_precede(before[1]):
-        return False
-    if text[at + 1 : at + 2] == "-" and text[at + 2 : at + 3].isalnum():
-        return False
-    after = _WORD_AFTER.match(text, at + 1)
-    if (
-        text[at + 1 : at + 2] == "."
-        and re.match(r"\s[a-z]", text[at + 2 : at + 4])
-        and masked[at + 3 : at + 4] != "\0"
-    ):
-        word = re.match(r"\s([a-z]+)", text[at + 2 : at + 22])
-        return bool(word and word[1] in _RIGHT_WORDS)  # "C. difficile"
-    if after is None or masked[after.start(1)] == "\0":
-        return True
-    word = after[1].lower().replace("’", "'")
-    if text[at] == "I":
-        return bool(
-            re.search(r"\b(?:option|answer|choice|letter)\s+$", text[max(0, at - 12) : at], re.IGNORECASE)
-        )
-    return word in (_RIGHT_OF_A.split() if text[at] == "A" else _RIGHT_WORDS) or after[1].isupper()

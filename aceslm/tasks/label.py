@@ -9,21 +9,22 @@ from functools import lru_cache
 
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit
-from aceslm.tasks.marked import answer_text, bold, concluded, json_answer, marks_of, plain_latex, stated
+from aceslm.tasks.json_answers import json_answer
+from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
 from aceslm.tasks.mentions import (
     SEVERAL,
-    Mention,
     distinct,
-    find_phrases,
     leading,
     likely,
     meant,
     other_of_two,
 )
+from aceslm.tasks.phrases import Mention, find_phrases
 from aceslm.tasks.text import first_sentence, normalise
 
 _MARKS = marks_of(
-    r"label|class|classification|category|state|status|prediction|verdict|condition|diagnosis|choice|option|failure mode|mode|result"
+    r"label|class|classification|category|state|status|prediction|verdict|condition"
+    r"|diagnosis|choice|option|failure mode|mode|result"
     r"|conclusion|output",
     "choose|select|pick|go with|opt for|classify (?:it|this|the \\w+) as|label (?:it|this) as|say|guess",
 )
@@ -53,7 +54,7 @@ class Label:
 
 
 def read_label(text: str, labels: tuple[str, ...], question: str = "") -> int | None:
-    """Return the index of the label that a reply gives; None where it names none, or several and marks none."""
+    """Return the index of the label that a reply gives; None where it names none, or several."""
     text = answer_text(unicodedata.normalize("NFKC", text), question)
     if (answers := json_answer(text)) is not None:
         found = distinct(_named(one, labels) for one in answers)
@@ -87,7 +88,7 @@ def _readings(text: str, labels: tuple[str, ...]) -> Iterator[int | None]:
 
 @lru_cache(maxsize=512)
 def _aliases(labels: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Return all names of all labels and whose they are: "HDF (heat dissipation)" has three, unless two share one."""
+    """Return all names of all labels and whose they are: "HDF (heat dissipation)" has three."""
     names: dict[str, set[int]] = {}
     for n, label in enumerate(labels):
         parts = [label, *re.split(r"\s*[()\[\]]\s*|\s+[-–:=]\s+|:\s+", label)]
@@ -143,11 +144,13 @@ def _opens(text: str, labels: tuple[str, ...], *, alone: bool = False) -> int | 
 # Words that a sentence needs anyway name a label only where they stand for themselves.
 _COMMON = re.compile(r"(?:yes|no|none|true|false|other|not|any|all|is|[a-z]|[0-9]{1,2})", re.IGNORECASE)
 _BEFORE_COMMON = re.compile(
-    r"(?:^|[:=\n\"'“‘(*_`\[>-]|\b(?:is|answer|label|say|class|category|choose|be|as|a|definite|clear|mode|not)\b)\s*[\"'“‘(*_`\[]*$",
+    r"(?:^|[:=\n\"'“‘(*_`\[>-]|\b(?:is|answer|label|say|class|category|choose|be|as"
+    r"|a|definite|clear|mode|not)\b)\s*[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
 _AFTER_COMMON = re.compile(
-    r"^[\"'”’)*_`\]]*\s*(?:$|[.,;:!?)\n–—(-]|(?:because|since|as|due|given|of (?:the|these|them)|appl|based)\b)",
+    r"^[\"'”’)*_`\]]*\s*(?:$|[.,;:!?)\n–—(-]|(?:because|since|as|due|given|of (?:the"
+    r"|these|them)|appl|based)\b)",
     re.IGNORECASE,
 )
 

@@ -77,7 +77,7 @@ def _value(text: str, at: int, depth: int) -> tuple[object, int]:
         raise _NotJsonError
     word = bare.group().strip()
     known = {"true": True, "false": False, "null": None, "none": None}
-    return (known[word.lower()] if word.lower() in known else word), bare.end()
+    return (known.get(word.lower(), word)), bare.end()
 
 
 def _object(text: str, at: int, depth: int) -> tuple[dict[str, object], int]:

@@ -3,7 +3,7 @@
 Strongest first:
 
 1. a JSON object's `answer`, `final_answer`, `choice`, `label`, ... (`json_answer`), whatever surrounds it;
-2. `stated`: `\\boxed{}`, `####`, `<answer>`, "the answer is", "Final answer:" and its like, a self-correction;
+2. `stated`: `\\boxed{}`, `####`, `<answer>`, "the answer is", "Final answer:", a self-correction;
 3. `concluded`: "so", "therefore", "in total", ... and "=";
 4. what a line or bold type sets apart.
 
@@ -14,18 +14,17 @@ mentions a value never wins over a mark. Pure functions that never raise and tak
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from aceslm.tasks.loose_json import find_json
 
 _END = re.compile(r"<\|?(?:im_end|endoftext|eot_id|end_of_text|end|end_of_turn|eos)\|?>|</s>")
 _SPECIAL = re.compile(r"<\|[a-z_]+\|>(?:assistant\b)?|<start_of_turn>(?:model\b)?")
 _REASONING = re.compile(r"</(?:think|thinking|thought|reasoning|scratchpad)>", re.IGNORECASE)
 _OPEN_REASONING = re.compile(r"<(?:think|thinking|thought|reasoning|scratchpad)>", re.IGNORECASE)
-# Small models go on to invent the next question, or repeat the instruction; what follows is not the answer any more.
+# Small models go on to invent the next question, or repeat the instruction; that is not the answer any more.
 _NEXT_QUESTION = re.compile(
-    r"^[#*\W]*(?:(?:(?:(?:next|new|another|example) )?(?:question|problem)(?: ?\d+)?|context|options|q ?\d*|user|human|instruction"
+    r"^[#*\W]*(?:(?:(?:(?:next|new|another|example) )?(?:question|problem)(?: ?\d+)?"
+    r"|context|options|q ?\d*|user|human|instruction"
     r"|input|text|passage|sentence|review|tweet|example(?: \d+)?)\**\s?:"
     r"|choose one of these\b|answer with (?:only )?the (?:number|letter|words)\b)",
     re.IGNORECASE | re.MULTILINE,
@@ -35,62 +34,60 @@ _INSTRUCTION = re.compile(
     re.IGNORECASE,
 )
 _FENCE = re.compile(r"^\s*```[\w+-]*\s*$", re.MULTILINE)
-
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([0-9.,]+)\s*\}\s*\{\s*([0-9.,]+)\s*\}")
 _QUOTIENT = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _STYLED = re.compile(r"\\(?:text|math|operatorname|mbox)[a-z]{0,4}\s*\{([^{}]*)\}")
 _SIGNS = (
-    ("{,}", ","), ("\\,", " "), ("\\!", ""), ("\\;", " "), ("\\:", " "), ("\\$", "$"), ("\\%", "%"), ("\\times", "x"),
-    ("\\cdot", "x"), ("\\div", "/"), ("\\approx", "≈"), ("\\left", ""), ("\\right", ""), ("\\(", " "), ("\\)", " "),
-    ("\\[", " "), ("\\]", " "), ("$$", " "), ("\\&", "&"), ("\\_", "_"), ("\\quad", " "), ("\\ ", " "),
+    ("{,}", ","), ("\\,", " "), ("\\!", ""), ("\\;", " "), ("\\:", " "), ("\\$", "$"), ("\\%", "%"),
+    ("\\times", "x"),
+        ("\\cdot", "x"), ("\\div", "/"), ("\\approx", "≈"), ("\\left", ""), ("\\right", ""), ("\\(", " "),
+    ("\\)", " "),
+        ("\\[", " "), ("\\]", " "), ("$$", " "), ("\\&", "&"), ("\\_", "_"), ("\\quad", " "), ("\\ ", " "),
 )  # fmt: skip
 _BOXED = re.compile(r"\\?\b(?:f?boxed)\s*\{([^{}\n]*)\}?")
-
 _QUALITY = (
-    r"(?:final|correct|right|best|most \w+|likely|numeric(?:al)?|single|short|predicted|estimated|overall|actual|chosen"
+    r"(?:final|correct|right|best|most \w+|likely|numeric(?:al)?|single|short|predicted"
+    r"|estimated|overall|actual|chosen"
     r"|selected|exact|approximate|required|ultimate|complete|only|suggested|proposed)"
 )
 _IS = (
-    r"(?:(?:is|are|was|were|(?:would|should|must|will|could|might|may) be|becomes?|equals?|remains|comes out to)\b|['’]s\b"
+    r"(?:(?:is|are|was|were|(?:would|should|must|will|could|might|may) be|becomes?"
+    r"|equals?|remains|comes out to)\b|['’]s\b"
     r"|[:=→⇒]|-+>)"
 )
 _FILLER = (
-    r"(?:[\s*_:\"'`]|\b(?:therefore|thus|hence|so|clearly|simply|probably|(?:most )?likely|definitely|indeed|indeed|that|then"
+    r"(?:[\s*_:\"'`]|\b(?:therefore|thus|hence|so|clearly|simply|probably|(?:most"
+    r" )?likely|definitely|indeed|indeed|that|then"
     r"|given by|as follows|just|still|actually|now|to be|obviously|in fact|of course|either)\b,?)*"
 )
 _ABROAD = (
-    r"(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|[:：])|(?:应?选择?|正解は|答えは)\s?[:：]?(?=\s?[(（]?[A-Z])|\b(?:antwort|lösung) (?:ist|lautet)\b"
-    r"|\bréponse(?: correcte)? est\b|\brespuesta(?: correcta)? es\b|\brisposta(?: corretta)? è|\bresposta(?: correta)? é"
+    r"(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|[:：])|(?:应?选择?|正解は|答えは)\s?[:：]?(?=\s?[(（]?[A-Z])"
+    r"|\b(?:antwort|lösung) (?:ist|lautet)\b"
+    r"|\bréponse(?: correcte)? est\b|\brespuesta(?: correcta)? es\b|\brisposta(?:"
+    r" corretta)? è|\bresposta(?: correta)? é"
     r"|\b(?:antwort|réponse|respuesta|risposta|resposta)\s?:"
 )
 _NOUN_TAIL = r"(?:s|\(s\))?(?:[ _](?:choice|option|letter|label|value))?(?: ?\([^()\n]{0,40}\))?"
 _OF = r"(?:\s(?:to|for|of|in|here|from|given|i|we)\b[^.:=\n?]{0,90}?)?"
 _CORRECTION = (
-    r"(?:\b(?:actually|correction|scratch that|i mean|or rather|wait|sorry)\b|(?<=[.!?,;…-] )no\b(?=[,.!:—]))[ ,.:;!—-]*"
-    r"(?:(?:no|wait|sorry|actually|i meant?|that's wrong|it(?:['’]s| is| should be)|that(?:['’]s| is| should be)|make that)\b[ ,.:;!]*)*"
+    r"(?:\b(?:actually|correction|scratch that|i mean|or rather|wait|sorry)\b|(?<=[.!?,;…-]"
+    r" )no\b(?=[,.!:—]))[ ,.:;!—-]*"
+    r"(?:(?:no|wait|sorry|actually|i meant?|that's wrong|it(?:['’]s| is| should be)"
+    r"|that(?:['’]s| is| should be)|make that)\b[ ,.:;!]*)*"
 )
-
 _CONCLUSION = re.compile(
-    r"(?<![\w-])(?<!or )(?<!even )(?<!not )(?<!just )(?<!think )(?:so(?! (?:that|far|much|many|on|as|called|long|if)\b)(?!-)"
-    r"|therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in total|altogether|in all|overall|finally"
-    r"|as a result|in summary|to summari[sz]e|it follows that|(?:this|that|which) (?:means|gives(?: us)?|leaves|makes|equals)"
-    r"|we (?:get|find|obtain|conclude)|giving(?: us)?|leaving|(?:a|the)? ?(?:grand )?total (?:of|is|was|comes to)|for a total of|resulting in)\b"
+    r"(?<![\w-])(?<!or )(?<!even )(?<!not )(?<!just )(?<!think )(?:so(?! (?:that|far"
+    r"|much|many|on|as|called|long|if)\b)(?!-)"
+    r"|therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in"
+    r" total|altogether|in all|overall|finally"
+    r"|as a result|in summary|to summari[sz]e|it follows that|(?:this|that|which)"
+    r" (?:means|gives(?: us)?|leaves|makes|equals)"
+    r"|we (?:get|find|obtain|conclude)|giving(?: us)?|leaving|(?:a|the)? ?(?:grand"
+    r" )?total (?:of|is|was|comes to)|for a total of|resulting in)\b"
     r"|=|≈|⇒|→|∴",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*|__([^_\n]{1,200})__")
-
-_ANSWER_KEYS = (
-    "answer", "choice", "option", "letter", "label", "class", "category", "predict", "result", "value", "output",
-    "response", "solution", "verdict", "select", "state", "status", "conclusion", "total", "final", "decision", "diagnosis",
-    "pick", "span", "item", "number", "amount",
-)  # fmt: skip
-_OTHER_KEYS = re.compile(
-    r"reason|expla|rational|thought|think|analys|step|confid|justif|eviden|question|context|note|working|calcul|unit|scale"
-    r"|prob|score|source|formula|comment|why|because|index|options$|choices$|incorrect|wrong|currency"
-)
-
-
 # What is read of a reply that repeats itself without end: its last marks, and so many characters behind each.
 _MARKS_READ = 30
 _LINE_READ = 1200
@@ -112,8 +109,8 @@ class Mark:
 def answer_text(text: str, question: str = "") -> str:
     """Return the part of a reply that can hold the answer: no reasoning block, no invented next question.
 
-    Lines are trimmed, runs of spaces and of empty lines made one, code fences left out, and the question where the
-    reply begins by repeating it. An unfinished reasoning block leaves nothing.
+    Lines are trimmed, runs of spaces and of empty lines made one, code fences left out, and the question
+    where the reply begins by repeating it. An unfinished reasoning block leaves nothing.
     """
     text = _OPEN_REASONING.split(_REASONING.split(text)[-1], maxsplit=1)[0]
     text = _FENCE.sub("", _SPECIAL.sub("", _END.split(text.lstrip(), maxsplit=1)[0]))
@@ -168,7 +165,8 @@ def marks_of(nouns: str, verbs: str = "", *, corrections: bool = True) -> re.Pat
         rf"|(?P<hash>####)|(?P<tag><(?:final_?)?answer>)"
         rf"|{_ABROAD}"
         rf"|\b(?:{_QUALITY}\s+){{0,3}}(?:answer{_NOUN_TAIL}{_OF}|(?:{nouns}){_NOUN_TAIL})[*_\"'`]*\s*{_IS}"
-        rf"|^[#*_\s]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b|[-$0-9])))"
+        rf"|^[#*_\s]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b"
+        rf"|[-$0-9])))"
         rf"|(?<![-\w])(?P<direct>{_CORRECTION if corrections else '(?!)'}){chosen}",
         re.IGNORECASE | re.MULTILINE,
     )
@@ -176,7 +174,8 @@ def marks_of(nouns: str, verbs: str = "", *, corrections: bool = True) -> re.Pat
 
 _SKIPPED = re.compile(_FILLER, re.IGNORECASE)
 _HEADING = re.compile(
-    r"^\W*(?:step|solution|explanation|calculation|part|given|method|approach|analysis|reasoning|working|note|conclusion)s?\b",
+    r"^\W*(?:step|solution|explanation|calculation|part|given|method|approach|analysis"
+    r"|reasoning|working|note|conclusion)s?\b",
     re.IGNORECASE,
 )
 
@@ -206,7 +205,7 @@ def _behind(text: str, at: int, *, direct: bool = False) -> Mark:
 
 
 def concluded(text: str) -> Iterator[tuple[str, str, str]]:
-    """Give (what stands in front on the line, the mark, the rest of the line) of each conclusion, the last first."""
+    """Give (the line before it, the mark, the rest of the line) of each conclusion, the last first."""
     for match in reversed(list(_CONCLUSION.finditer(text))[-_MARKS_READ:]):
         before = text[max(0, match.start() - _LINE_READ) : match.start()].rpartition("\n")[2]
         yield before, match.group(), text[match.end() : match.end() + _LINE_READ].partition("\n")[0]
@@ -216,85 +215,3 @@ def bold(text: str) -> list[str]:
     """Return what is set in bold type, but for headings ("**Step 1:**")."""
     found = [one or other for one, other in _BOLD.findall(text)]
     return [one.strip() for one in found if not one.rstrip().endswith(":")]
-
-
-def json_answer(text: str) -> list[str] | None:
-    """Return the answer that a JSON object of the reply gives, as texts; None where there is no such object.
-
-    An answer that is null is an answer that was not given: [].
-    """
-    found = [one for one in find_json(text) if isinstance(one.value, dict)]
-    for one in reversed(found):
-        if isinstance(one.value, dict) and (answer := _answer_of(one.value)) is not None:
-            return answer
-    # an object that is the whole reply and gives no answer: the reasoning in it is none
-    return [] if found and found[0].start == 0 and found[-1].end >= len(text.rstrip()) else None
-
-
-def _answer_of(entries: dict[object, object]) -> list[str] | None:
-    keys = sorted(
-        (rank, -n, key) for n, key in enumerate(map(str, entries)) if (rank := _rank(key)) is not None
-    )
-    if keys:
-        _, _, key = keys[0]
-        value = entries[key]
-        scale = next(
-            (str(entries[k]) for k in entries if str(k).lower() in {"scale", "unit", "units"} and entries[k]),
-            "",
-        )
-        texts = _texts(value)
-        if (
-            len(texts) == 1
-            and scale
-            and any(map(str.isdigit, texts[0]))
-            and scale.lower() not in texts[0].lower()
-        ):
-            return [f"{texts[0]} {scale}"]
-        return texts
-    chosen = [
-        str(key) for key, value in entries.items() if value is True or str(value).lower() in {"yes", "true"}
-    ]
-    rest = {key: value for key, value in entries.items() if not _OTHER_KEYS.search(str(key).lower())}
-    flags = [
-        value for value in rest.values() if isinstance(value, bool) or str(value).lower() in {"yes", "no"}
-    ]
-    if len(rest) > 1 and len(flags) == len(rest):
-        return chosen
-    if (top := likeliest([(str(key), value) for key, value in rest.items()])) is not None:
-        return [top]
-    return _texts(next(iter(rest.values()))) if len(rest) == 1 else None
-
-
-def likeliest(shares: Sequence[tuple[str, object]]) -> str | None:
-    """Return the name with the largest of several shares that make up 1 or 100; None for other numbers."""
-    try:
-        values = [float(str(share).rstrip("% ")) for _, share in shares]
-    except ValueError:
-        return None
-    top = max(values, default=0.0)
-    if (
-        len(values) < 2
-        or values.count(top) > 1
-        or not any(abs(sum(values) - whole) <= 0.02 * whole for whole in (1, 100))
-    ):
-        return None
-    return shares[values.index(top)][0]
-
-
-def _rank(key: str) -> int | None:
-    letters = re.sub(r"[^a-z]", "", key.lower())
-    if _OTHER_KEYS.search(letters):
-        return None
-    if "answer" in letters:
-        return 0 if letters.startswith("final") else 1 if letters == "answer" else 2
-    return next((3 + n for n, known in enumerate(_ANSWER_KEYS[1:]) if known in letters), None)
-
-
-def _texts(value: object) -> list[str]:
-    if value is None or value == "":
-        return []
-    if isinstance(value, dict):
-        return _answer_of(value) or []
-    if isinstance(value, list):
-        return [text for one in value for text in _texts(one)]
-    return [str(value)]

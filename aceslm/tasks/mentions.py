@@ -1,62 +1,62 @@
 """Which of several named things a text means: options by their texts and letters, labels by their names.
 
-A mention may be denied ("not A", "A is contraindicated", "Normal: no") or affirmed ("it is B", "B is correct"). Where
-several stand that are not denied, and not exactly one is affirmed, none is meant.
+A mention may be denied ("not A", "A is contraindicated", "Normal: no") or affirmed ("it is B", "B is
+correct"). Where several stand that are not denied, and not exactly one is affirmed, none is meant.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
+from itertools import pairwise
 
-from aceslm.tasks.marked import likeliest
+from aceslm.tasks.json_answers import likeliest
+from aceslm.tasks.phrases import Mention
 
 SEVERAL = -1  # named, but not which
-
-
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """The thing with index `value`, named at `start` to `end`; `letter`: by its option letter."""
-
-    value: int
-    start: int
-    end: int
-    letter: bool = False
-    denied: bool = False
-    affirmed: bool = False
-
-
 _SIDES = 70  # characters around a mention that decide about it
-
 _SMALL_WORDS = (
-    r"(?:be|an?|the|any|is|are|was|to|really|as|classified|considered|signs?|evidence|of|option|options|choice|letter|answer"
-    r"|label|labels|labelled|labeled|appears?|looks?|seems?|shows?|indicates?|suggests?|in|class|necessarily|at|all|clearly"
+    r"(?:be|an?|the|any|is|are|was|to|really|as|classified|considered|signs?|evidence"
+    r"|of|option|options|choice|letter|answer"
+    r"|label|labels|labelled|labeled|appears?|looks?|seems?|shows?|indicates?|suggests?"
+    r"|in|class|necessarily|at|all|clearly"
     r"|consistent|with|due|caused|by|exactly|quite|case|both|either|this|it|series|state)"
 )
 _DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|cannot|never|neither|nor|non|without|isnt|except(?: for)?|rather than|instead of|unlike|other than|nothing|no"
-    r"|rul(?:es?|ed|ing) out|exclud(?:es?|ed|ing)|eliminat(?:es?|ed|ing)|reject(?:s|ed|ing)?|discard(?:s|ed|ing)?|opposed to"
+    r"(?:\b(?:not|cannot|never|neither|nor|non|without|isnt|except(?: for)?|rather"
+    r" than|instead of|unlike|other than|nothing|no"
+    r"|rul(?:es?|ed|ing) out|exclud(?:es?|ed|ing)|eliminat(?:es?|ed|ing)|reject(?:s"
+    r"|ed|ing)?|discard(?:s|ed|ing)?|opposed to"
     r"|against|avoid|than|over|incorrect|wrong)|n['’]t)"
     rf"\b[\s:]*-?\s*(?:{_SMALL_WORDS}\s+){{0,5}}[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
-_BE = r"(?:is|are|was|were|would be|would|seems?|looks?|can be|could be|should be|might be|may be|be|being|were all|are all|are both)"
+_BE = (
+    r"(?:is|are|was|were|would be|would|seems?|looks?|can be|could be|should be|might"
+    r" be|may be|be|being|were all|are all|are both)"
+)
 _DENIED_AFTER = re.compile(
-    rf"^[\"'”’)*_`\]]*(?:\s\w+){{0,2}}?\s*(?:{_BE}\s+(?:\w+ly |also |all |both |the |an? |more |most |less |therefore |simply |just |so ){{0,3}}"
-    r"(?:not\b|incorrect|wrong|false|contraindicated|unlikely|inappropriate|ruled out|excluded|eliminated|out\b|irrelevant"
-    r"|impossible|unrelated|never|distractor|insufficient|inconsistent|ineffective|harmful|incompatible|inferior|untrue|invalid"
+    rf"^[\"'”’)*_`\]]*(?:\s\w+){{0,2}}?\s*(?:{_BE}\s+(?:\w+ly |also |all |both |the"
+    rf" |an? |more |most |less |therefore |simply |just |so ){{0,3}}"
+    r"(?:not\b|incorrect|wrong|false|contraindicated|unlikely|inappropriate|ruled"
+    r" out|excluded|eliminated|out\b|irrelevant"
+    r"|impossible|unrelated|never|distractor|insufficient|inconsistent|ineffective"
+    r"|harmful|incompatible|inferior|untrue|invalid"
     r"|likely to be wrong|outdated|used for (?:other|different)|no\b|worse|unsafe|unsuitable|less)"
-    r"|(?:isn|aren|wasn|doesn|don|can|won|wouldn|didn|couldn|shouldn)['’]t\b|(?:does|do|did|can|could|would|should|will) ?not\b"
+    r"|(?:isn|aren|wasn|doesn|don|can|won|wouldn|didn|couldn|shouldn)['’]t\b|(?:does"
+    r"|do|did|can|could|would|should|will) ?not\b"
     r"|fails?\b|no longer\b)"
-    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:no\b|false\b|incorrect|wrong|not\b|0\b(?!\.)|unlikely|contraindicated)"
+    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:no\b|false\b|incorrect|wrong|not\b"
+    r"|0\b(?!\.)|unlikely|contraindicated)"
     r"|^[\"'”’)*_`\].: -]*(?:✗|✘|❌|×|(?:no|false|incorrect|wrong)[\s.,;]*$)",
     re.IGNORECASE,
 )
 _AFFIRMED_AFTER = re.compile(
-    rf"^[\"'”’)*_`\]]*(?:\s\w+){{0,2}}?\s*(?:{_BE}\s+(?:\w+ly |also |the |an? |most |my |more |therefore |thus |hence |still ){{0,4}}"
-    r"(?:correct|right|best|true|answer|appropriate|likely|accurate|preferred|choice|only|first-line|indicated|suitable|plausible"
+    rf"^[\"'”’)*_`\]]*(?:\s\w+){{0,2}}?\s*(?:{_BE}\s+(?:\w+ly |also |the |an? |most"
+    rf" |my |more |therefore |thus |hence |still ){{0,4}}"
+    r"(?:correct|right|best|true|answer|appropriate|likely|accurate|preferred|choice"
+    r"|only|first-line|indicated|suitable|plausible"
     r"|probable|fitting|consistent|matches|favou?red|ideal)"
     r"|(?:fits|matches|makes (?:the )?most sense|it is\b|wins|describes|explains|applies)\b)"
     r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:yes\b|true\b|correct\b|1\b(?!\.))"
@@ -64,36 +64,45 @@ _AFFIRMED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _AFFIRMED_BEFORE = re.compile(
-    r"(?:\b(?:it['’]?s|that['’]?s|answer(?:s| with)?|is|are|was|were|be|choos(?:e|ing)|chose|go(?:ing)? with|select(?:ed|ing)?|pick(?:ed|ing)?"
-    r"|opt(?:ed|ing)? for|label(?:led|ed)?(?: it| this)?(?: as)?|classif(?:y|ied)(?: (?:it|this|the \w+))?(?: as)?|considered"
-    r"|appears?|looks?|seems?|indicates?|suggests?|points? to|called|but|only|leaves?|leaving|therefore|thus|hence|so|conclude"
-    r"|categori[sz]ed? (?:it |this )?as|falls? (?:under|into)|due to|caused by|a case of|shows?|mode|remains?|i['’]?d say|say|namely)"
+    r"(?:\b(?:it['’]?s|that['’]?s|answer(?:s| with)?|is|are|was|were|be|choos(?:e"
+    r"|ing)|chose|go(?:ing)? with|select(?:ed|ing)?|pick(?:ed|ing)?"
+    r"|opt(?:ed|ing)? for|label(?:led|ed)?(?: it| this)?(?: as)?|classif(?:y|ied)(?:"
+    r" (?:it|this|the \w+))?(?: as)?|considered"
+    r"|appears?|looks?|seems?|indicates?|suggests?|points? to|called|but|only|leaves?"
+    r"|leaving|therefore|thus|hence|so|conclude"
+    r"|categori[sz]ed? (?:it |this )?as|falls? (?:under|into)|due to|caused by|a case"
+    r" of|shows?|mode|remains?|i['’]?d say|say|namely)"
     r"|[=→]|->|✓|✔|✅)"
-    r"(?:\s(?:most |more |very |highly )?(?:likely|probably|clearly|definitely|therefore|thus|actually|simply|then|rather|just|also|still"
-    r"|consistent with|to be|an?|the|option|choice|letter|class|label|category|now|that|it['’]?s|it is|in the))*"
+    r"(?:\s(?:most |more |very |highly )?(?:likely|probably|clearly|definitely|therefore"
+    r"|thus|actually|simply|then|rather|just|also|still"
+    r"|consistent with|to be|an?|the|option|choice|letter|class|label|category|now"
+    r"|that|it['’]?s|it is|in the))*"
     r"[\s:,]*[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
 _JOINED = re.compile(
-    r"^[\"'”’)*_`\]]*\s*(?:,|/|&|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b|,\s*(?:and|or)\b)[\s,]*(?:also |even |perhaps |possibly |maybe )?"
+    r"^[\"'”’)*_`\]]*\s*(?:,|/|&|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b"
+    r"|,\s*(?:and|or)\b)[\s,]*(?:also |even |perhaps |possibly |maybe )?"
     r"(?:options? |choices? |the |an? )?[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
 _TOUCHING = re.compile(r"^[\"'”’)*_`\]]*\s?[.):,=–-]*\s?[\"'“‘(*_`\[]*$")
 _STANDS_ALONE = re.compile(
-    r"^[\"'”’)*_`\]]*\s*(?:$|[.,;:!?)\n–—(-]|(?:because|since|as|due|given|for|with|but|which|rather|instead|based|—|not)\b)",
+    r"^[\"'”’)*_`\]]*\s*(?:$|[.,;:!?)\n–—(-]|(?:because|since|as|due|given|for|with"
+    r"|but|which|rather|instead|based|—|not)\b)",
     re.IGNORECASE,
 )
 _OPENING = re.compile(
-    r"^[\s\"'“‘(*_`\[#>-]*(?:(?:option|choice|letter|answer|label|class|an?|the|yes,?|it['’]s|it is|most likely|likely|probably)\b[\s:.]*){0,3}[\"'“‘(*_`\[]*$",
+    r"^[\s\"'“‘(*_`\[#>-]*(?:(?:option|choice|letter|answer|label|class|an?|the|yes,?"
+    r"|it['’]s|it is|most likely|likely|probably)\b[\s:.]*){0,3}[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
 
 
 def meant(text: str, mentions: Sequence[Mention]) -> int | None:
-    """Return the value that a sentence or line means; SEVERAL where it names more, None where it names none."""
+    """Return the value that a sentence or line means; SEVERAL where it names more, or None."""
     mentions = judged(text, mentions)
-    for one, other in zip(mentions, mentions[1:], strict=False):
+    for one, other in pairwise(mentions):
         if one.value != other.value and one.letter and not other.letter and not (one.denied or other.denied):
             between = text[one.end : other.start]
             if between and len(between) < 8 and _TOUCHING.match(between) and between.strip():
@@ -121,14 +130,15 @@ def likely(text: str, mentions: Sequence[Mention]) -> int | None:
 
 _PLAINLY_NOT = re.compile(r"(?:\bnot|n['’]t)\s+(?:an?\s|the\s)?[\"'“‘(*_`]*$", re.IGNORECASE)
 _HEDGED = re.compile(
-    r"\b(?:necessarily|always|sure|certain|clear|possible|cannot|know|only|enough|may|might|could|just|both|either|neither|yet"
+    r"\b(?:necessarily|always|sure|certain|clear|possible|cannot|know|only|enough"
+    r"|may|might|could|just|both|either|neither|yet"
     r"|think|seem|if)\b|\bcan['’]t",
     re.IGNORECASE,
 )
 
 
 def other_of_two(text: str, mentions: Sequence[Mention], count: int) -> int | None:
-    """Return the one of two things that is left where a text plainly denies the other: "The claim is not true"."""
+    """Return the one of two things that is left where a text plainly denies the other ("not true")."""
     if count != 2 or len({one.value for one in mentions}) != 1 or _HEDGED.search(text):
         return None
     plain = all(_PLAINLY_NOT.search(text[max(0, one.start - 20) : one.start]) for one in mentions)
@@ -199,47 +209,6 @@ def _clause_end(before: str) -> str:
 
 def _clause_start(after: str) -> str:
     return re.split(r"(?<=[\w)\"'*])[.;!?](?=\s)|\n|\bbut\b|\bbecause\b", after, maxsplit=1)[0]
-
-
-@lru_cache(maxsize=512)
-def phrase_pattern(phrases: tuple[str, ...]) -> re.Pattern[str] | None:
-    """Compile one pattern for all phrases, the longest first; group n+1 is phrase n."""
-    patterns = [_phrase(phrase) for phrase in phrases]
-    for n, phrase in enumerate(phrases):
-        if patterns[n] and patterns.count(_phrase(phrase)) > 1:  # they differ by a sign: (+), an arrow
-            patterns[n] = r"\s{0,3}".join(re.escape(word) for word in phrase.split())
-    order = sorted((n for n in range(len(phrases)) if patterns[n]), key=lambda n: -len(phrases[n]))
-    return re.compile("|".join(f"(?P<p{n}>{patterns[n]})" for n in order), re.IGNORECASE) if order else None
-
-
-def find_phrases(text: str, phrases: tuple[str, ...]) -> list[Mention]:
-    """Return where the phrases stand in a text, whatever their case, hyphens and underscores."""
-    pattern = phrase_pattern(phrases)
-    if pattern is None:
-        return []
-    return [Mention(int((m.lastgroup or "p0")[1:]), m.start(), m.end()) for m in pattern.finditer(text)]
-
-
-_TOKEN = re.compile(r"[^\W_]+")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
-
-
-def _phrase(phrase: str) -> str:
-    phrase = _CAMEL.sub(" ", phrase)
-    tokens = list(_TOKEN.finditer(phrase))
-    if not tokens:
-        return ""
-    pieces = [re.escape(tokens[0].group())]
-    for one, other in zip(tokens, tokens[1:], strict=False):
-        plain = not phrase[one.end() : other.start()].strip(" _-–")
-        pieces += [r"[\s_\-–]{0,3}" if plain else r"[\W_]{0,5}", re.escape(other.group())]
-    first, last = tokens[0].group()[0], tokens[-1].group()[-1]
-    signed = re.search(r"[-−–]\s?$", phrase[: tokens[0].start()])
-    opening = r"(?<![^\W_])" + (r"(?<![0-9][.,])" if first.isdigit() else "")
-    if first.isdigit():
-        opening = rf"{opening}(?<![-−–])" if not signed else r"[-−–]\s?"
-    closing = r"(?![^\W_])" + (r"(?![.,][0-9])" if last.isdigit() else "")
-    return opening + "".join(pieces) + closing
 
 
 def distinct(values: Iterable[int | None]) -> int | None:

@@ -43,11 +43,11 @@ def same_number(stated: Quantity, expected: Quantity, scale: str) -> bool:
 
     Percent, with g the gold's number and r the reply's:
 
-    - a gold in percent ("37.5%", or scale percent) is met by "37.5%", by the fraction "0.375", and by a bare "37.5":
-      the question has said the unit;
+    - a gold in percent ("37.5%", or scale percent) is met by "37.5%", by the fraction "0.375", and by a
+      bare "37.5": the question has said the unit;
     - a gold without a scale is met by r% where r / 100 is g: 0.375 by "37.5%", never by "0.375%";
-    - and by r% where r is g only if g cannot be a fraction, |g| >= 1: 12 by "12%", as where the question asks for a
-      percentage and the gold is its bare number.
+    - and by r% where r is g only if g cannot be a fraction, |g| >= 1: 12 by "12%", as where the question
+      asks for a percentage and the gold is its bare number.
     """
     expected = expected if expected.scale else replace(expected, scale=scale)
     percents = {stated.scale, expected.scale}

@@ -40,7 +40,7 @@ _VULGAR = re.compile("[¼½¾⅐-⅞]")
 
 # A digit glued to a letter (Q3, H2O, m^2) is part of a word, digits before one (1st, 3D) are no number either
 # unless the letters are a unit or a scale; a dash after a word or digit is a hyphen. Thousands are parted by
-# commas, points (1.234.567, 1.234,5), spaces or apostrophes; a comma before one or two digits is a decimal one.
+# commas, points (1.234.567, 1.234,5), spaces or apostrophes; a comma before one or two digits is a decimal.
 _QUANTITY = re.compile(
     r"""(?<![\w.^])
     (?P<open>\(\s*)?

@@ -10,10 +10,11 @@ import math
 import re
 
 from aceslm.core.values import Sample
+from aceslm.tasks.asked import stands_in
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans
 from aceslm.tasks.numerals import digits_for_words
 from aceslm.tasks.quantities import as_quantity
-from aceslm.tasks.span_reading import read_spans, stands_in
+from aceslm.tasks.span_reading import read_spans
 from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa, to_number
 from aceslm.tasks.text import normalise
 
@@ -79,9 +80,10 @@ def read_tatqa(text: str, *, question: str = "", context: str = "") -> tuple[tup
 def _part(span: str, context: str) -> tuple[str, str]:
     """Return a number without the scale word behind it, and the scale; a percent sign stays.
 
-    Numbers stay as written where the evaluation reads them as meant. It does not read "three", "1/4", "1.5e6" or
-    trillions, nor "(1,234)" as -1234: they become digits, but for brackets that are copied from the context. Other
-    texts keep their words, and state no scale: "approximately 13%" of the context, "in thousands".
+    Numbers stay as written where the evaluation reads them as meant. It does not read "three", "1/4",
+    "1.5e6" or trillions, nor "(1,234)" as -1234: they become digits, but for brackets that are copied from
+    the context. Other texts keep their words, and state no scale: "approximately 13%" of the context, "in
+    thousands".
     """
     bare = span.rstrip(" .")
     quantity = as_quantity(digits_for_words(bare))

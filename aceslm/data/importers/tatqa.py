@@ -16,8 +16,8 @@ LICENCE = "CC BY 4.0"
 FILES = ("*train*.json", "*dev*.json", "*test_gold*.json")
 
 _RECOGNISED = 60  # characters: shorter passages are phrases that any report has
-# What a published type is called in `only`. Every question has one answer type, "span": a question tells neither
-# the model nor the reader what its gold is.
+# What a published type is called in `only`. Every question has one answer type, "span": it tells neither the
+# model nor the reader what its gold is.
 _KINDS = {"span": "span", "multi-span": "span", "arithmetic": "number", "count": "number"}
 
 
