@@ -17,19 +17,17 @@ from collections.abc import Sequence
 
 from aceslm.tasks.json_answers import json_answer
 from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
+from aceslm.tasks.number_candidates import LISTED, answers
 from aceslm.tasks.number_sentences import (
     CONVERSION,
     LEAD,
     LIST_NUMBER,
-    LISTED,
     OBJECT_OF,
     SENTENCE,
     SEVERAL,
-    UNIT,
     Reading,
     Several,
     agreed,
-    answers,
     direct,
     equation,
     labelled,
@@ -39,6 +37,7 @@ from aceslm.tasks.number_sentences import (
 )
 from aceslm.tasks.numerals import digits_for_words
 from aceslm.tasks.quantities import Quantity, quantities, tidy
+from aceslm.tasks.units import UNIT
 
 _MARKS = marks_of("result|solution|final value|final result|final total|final amount")
 _RESULT = re.compile(

@@ -10,74 +10,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aceslm.tasks.quantities import Quantity, as_quantity, quantities, tidy
+from aceslm.tasks.number_candidates import ASIDE, answers
+from aceslm.tasks.quantities import Quantity, as_quantity, quantities
+from aceslm.tasks.units import in_asked_unit
 
 SENTENCE = re.compile(
     r"(?<!\b[A-Za-z])(?<!approx)(?<!\bno)(?<!\bvs)(?<!\bca)(?<!\betc)[.!?][*\"')\]]*(?=\s|$)", re.IGNORECASE
 )
 
-_MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
-    r"|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)\.?"
-)
-
-_DATE = re.compile(
-    rf"\b\d{{1,2}}/\d{{1,2}}/\d{{2,4}}\b|\b\d{{4}}-\d{{2}}-\d{{2}}\b|\b{_MONTH} \d{{1,2}}(?:st"
-    rf"|nd|rd|th)?(?:, ?\d{{4}})?\b(?!,\d)"
-    rf"|\b\d{{1,2}}(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? \d{{4}})?\b|\b{_MONTH},?"
-    rf" \d{{4}}\b|\b\d{{1,2}}:\d{{2}}\b",
-    re.IGNORECASE,
-)
-
-_TO_ONE = re.compile(r"(?<=[0-9])(?:\s?:\s?|\sto\s)1(?![0-9.])")
-
-_YEAR = re.compile(r"(?:19|20)[0-9]{2}")
-
-_BEFORE_A_YEAR = re.compile(
-    r"\b(?:in|for|of|during|since|from|to|year|years|fiscal|fy|and|or|until|by|end"
-    r"|ended|ending|before|after|through|between"
-    r"|q[1-4]|than|over|vs\.?|versus|compared (?:to|with)|'?s)[ ,]*$|[(/&-]\s*$",
-    re.IGNORECASE,
-)
-
-_AFTER_A_YEAR = re.compile(
-    r"\s*(?:\)|:\s|,?\s(?:was|were|is|has|had|saw|revenue|sales|fiscal|and (?:19|20)\d\d))|['’]s\b"
-)
-
-_NAMED = re.compile(
-    r"\b(?:steps?|question|table|figure|note|item|page|section|chapter|option|equation"
-    r"|part|example|phase|type|level|tier"
-    r"|version|no\.?|number|year|month|day|week|quarter|problem|exercise|column|row"
-    r"|line|appendix|class|series)\s?#?$",
-    re.IGNORECASE,
-)
-
-LISTED = re.compile(r"^\W{0,3}(?:step )?\(?[0-9]{1,2}[.):](?=\s|$)(?!\s*$)", re.IGNORECASE | re.MULTILINE)
-
 LIST_NUMBER = re.compile(r"^[0-9]{1,2}[.)] (?=[-$€£~(]?\s?\.?[0-9])")
-
-_ADJECTIVE = re.compile(
-    r"-(?:year|month|day|week|hour|minute|step|point|digit|fold|k|q|for|stock|quarter|percent)s?\b",
-    re.IGNORECASE,
-)
-
-_ASIDE = re.compile(r"[(\[][^()\[\]\n]*[)\]]")
-
-_REASON = re.compile(
-    r"(?:,\s*|\s)(?:because|since|as (?!of|a\b|the\b)|due to|given|based on|calculated"
-    r"|computed|obtained|which (?:is|was)|up from"
-    r"|down from|compared (?:to|with)|versus|vs\.?|rather than|instead of|not|where"
-    r"|while|whereas|assuming|after (?:subtract|add|"
-    r"multiply|divid|round)\w+)\b",
-    re.IGNORECASE,
-)
-
-_OUT_OF = re.compile(
-    r"\s(?:(?:\w+ ){0,2})?(?:out )?of (?:the |a |all |its |their )?(?:total of )?$", re.IGNORECASE
-)
-
-_ORIGIN = re.compile(r"\b(?:from|between) [^.;\n]{1,40}?\b(?:to|and) [^.,;\n]{1,25}", re.IGNORECASE)
 
 _RANGE = re.compile(
     r"^(?:\s?[a-z%$]{0,12})?\s*(?:-|to|or|and(?! (?:that|this|it|so|therefore|the"
@@ -130,8 +71,6 @@ CONVERSION = re.compile(r"\s(?:is|are|equals?|is equal to|makes?)\s", re.IGNOREC
 
 _FORMULA = re.compile(r"[A-Za-z)]\s*[x×*/÷+]\s*\(?[A-Za-z]|[A-Za-z]\s-\s[A-Za-z]")
 
-UNIT = re.compile(r"\s?([A-Za-z]{1,14})\b")
-
 
 @dataclass(frozen=True, slots=True)
 class Several:
@@ -180,37 +119,10 @@ def equation(before: str, after: str, question: str) -> Reading:
     left = re.split(r"[=≈:;]", before)[-1].strip()
     side = whole_number(left.rpartition(" is ")[2])
     if side is not None and "/" not in left and not _same([side, right]):
-        return _asked([(side, left), (right, after)], question) or SEVERAL
+        return in_asked_unit([(side, left), (right, after)], question) or SEVERAL
     if re.search(r"(?:^|[\s,;])[A-Za-z]{1,10}\s*=\s*[^=]*(?:,|;|\band\b)\s*[A-Za-z]\s*$", before):
         return SEVERAL  # x = 5, y = 3
     return right
-
-
-def _asked(sides: Sequence[tuple[Quantity, str]], question: str) -> Quantity | None:
-    """Return the only one of two equal amounts in whose unit the question asks."""
-    named: list[Quantity] = []
-    words = set(re.findall(r"[a-z]+", question.lower()))
-    for quantity, text in sides:
-        unit = UNIT.match(tidy(text).strip(), quantity.end) or UNIT.search(
-            tidy(text).strip()[quantity.end - 1 :]
-        )
-        if unit and _unit_names(unit[1].lower()) & words:
-            named.append(quantity)
-    return named[0] if len(named) == 1 else None
-
-
-_SHORT = {
-    "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second", "sec":
-    "second", "secs": "second", "kg": "kilogram", "g": "gram", "m": "meter", "km": "kilometer", "cm":
-    "centimeter", "mm": "millimeter", "l": "liter", "ml": "milliliter", "c": "cent", "d": "day", "mg":
-    "milligram", "lb": "pound", "ft": "foot", "in": "inch",
-}  # fmt: skip
-
-
-def _unit_names(unit: str) -> set[str]:
-    name = _SHORT.get(unit, unit.removesuffix("s"))
-    metre = name.replace("meter", "metre").replace("liter", "litre")
-    return {unit, name, f"{name}s", metre, f"{metre}s"} - {"in", "s", "m", "c", "d", "g", "l", "h"}
 
 
 def direct(text: str) -> Reading:
@@ -250,11 +162,11 @@ def _converted(text: str, question: str) -> Reading:
     values = [whole_number(side) for side in sides]
     if len(sides) < 2 or values[0] is None or values[1] is None or _same([values[0], values[1]]):
         return None
-    return _asked([(values[0], sides[0]), (values[1], sides[1])], question) or SEVERAL
+    return in_asked_unit([(values[0], sides[0]), (values[1], sides[1])], question) or SEVERAL
 
 
 def _first_said(text: str) -> Reading:
-    return direct(_ASIDE.sub(lambda match: match.group() if as_quantity(match.group()) else "", text))
+    return direct(ASIDE.sub(lambda match: match.group() if as_quantity(match.group()) else "", text))
 
 
 def _only_answer(text: str) -> Reading:
@@ -275,52 +187,6 @@ def _opens_range(text: str, one: Quantity) -> bool:
 def _last_part(text: str) -> tuple[str, str]:
     at = max(text.rfind("="), text.rfind("≈"))
     return text[:at], text[at + 1 :]
-
-
-_READ = 30  # numbers at either end of a sentence; more of them are no answer anyway
-
-
-def answers(text: str) -> list[Quantity]:
-    """Return the numbers of a text that can be its answer; all of them where none can."""
-    found = list(quantities(text))
-    found = [*found[:_READ], *found[_READ:][-_READ:]]
-    for hidden in (LISTED, _DATE, _TO_ONE):
-        found = _kept(found, _shown(hidden, text))
-    found = [one for one in found if not _is_year(one, text)] or found
-    found = [one for one in found if not _is_name(one, text)] or found
-    found = _kept(found, _shown(_ASIDE, text))
-    reason = _REASON.search(text)
-    if reason and found[:1] and found[0].end <= reason.start():
-        found = [one for one in found if one.end <= reason.start()]
-    label = text.rfind(": ")
-    found = [one for one in found if one.start > label] or found
-    found = [one for one in found if not _OUT_OF.search(text[max(0, one.start - 50) : one.start])] or found
-    return _kept(found, _shown(_ORIGIN, text))
-
-
-def _shown(hidden: re.Pattern[str], text: str) -> str:
-    return hidden.sub(lambda match: " " * len(match.group()), text)
-
-
-def _kept(found: list[Quantity], shown: str) -> list[Quantity]:
-    return [one for one in found if any(map(str.isdigit, shown[one.start : one.end]))] or found
-
-
-def _is_year(quantity: Quantity, text: str) -> bool:
-    if not _YEAR.fullmatch(text[quantity.start : quantity.end].strip(" ()")):
-        return False
-    before, after = (
-        text[max(0, quantity.start - 25) : quantity.start + 1],
-        text[quantity.end : quantity.end + 20],
-    )
-    before = before if before.endswith("(") else before[:-1]
-    return bool(_BEFORE_A_YEAR.search(before) or _AFTER_A_YEAR.match(after))
-
-
-def _is_name(quantity: Quantity, text: str) -> bool:
-    """Say whether a number only names a thing: "Step 2", "a 5-year plan"."""
-    before, after = text[max(0, quantity.start - 20) : quantity.start], text[quantity.end : quantity.end + 12]
-    return bool(_NAMED.search(before) or _ADJECTIVE.match(after))
 
 
 def telling_sentence(line: str, *, last: bool = False) -> str:

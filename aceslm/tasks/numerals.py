@@ -78,12 +78,7 @@ def _digits_in(text: str) -> Callable[[re.Match[str]], str]:
     def digits(match: re.Match[str]) -> str:
         said = match.group()
         lone = said.lower()
-        if (
-            (lone == "one" and not _counts(text, match))
-            or lone in _BIG
-            or lone == "hundred"
-            or lone == "dozen"
-        ):
+        if (lone == "one" and not _counts(text, match)) or lone in _BIG or lone in {"hundred", "dozen"}:
             return said  # "5 million": the scale of the digits in front
         return _written(said.lower().replace("-", " ").split())
 

@@ -43,14 +43,21 @@ def read(src: Path, options: ImportOptions) -> Found:
             for number, question in enumerate(questions, start=1):
                 place = f"{where}, question {number}"
                 row = _row(place, question)
-                kind = row["metadata"]["answer_type"]
-                if options.only not in {None, _KINDS[kind]}:
-                    found.dropped.append((place, f"published as {kind}, not of answer type {options.only}"))
-                    continue
                 found.rows.append((place, {**row, "context": text, "context_id": key, "split": splits[key]}))
         found.totals["contexts"] = found.totals.get("contexts", 0) + len(contexts)
-    found.totals["questions"] = len(found.rows) + len(found.dropped)
-    return _without_known_text(found, passages)
+    found.totals["questions"] = len(found.rows)
+    return _only(_without_known_text(found, passages), options.only)
+
+
+def _only(found: Found, kind: str | None) -> Found:
+    """Drop the questions of other published types; `span` is multi-span too, `number` what is computed."""
+    if kind is None:
+        return found
+    published = {place: str(row["metadata"]["answer_type"]) for place, row in found.rows}
+    kept = [(place, row) for place, row in found.rows if _KINDS[published[place]] == kind]
+    places = {place for place, _ in kept}
+    dropped = [(place, f"published as {published[place]}") for place, _ in found.rows if place not in places]
+    return Found(kept, [*found.dropped, *dropped], found.totals)
 
 
 def _passages(context: str) -> set[str]:
