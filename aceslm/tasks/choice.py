@@ -26,7 +26,7 @@ from aceslm.tasks.text import first_sentence, normalise
 
 _MARKS = marks_of(
     "option|choice|letter|selection|diagnosis|decision|pick",
-    "choose|select|pick|go with|going with|went with|opt for|opted for|chose|selected"
+    "choose|select|pick|prefer|go with|going with|went with|opt for|opted for|chose|selected"
     "|settle on|lean towards?|vote for"
     "|answer with|say|guess",
 )

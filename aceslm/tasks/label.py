@@ -141,6 +141,10 @@ def _opens(text: str, labels: tuple[str, ...], *, alone: bool = False) -> int | 
     return found if found in {first, SEVERAL} else None
 
 
+_USED_OF = re.compile(
+    r"\s(?:ranges?|values?|bands?|patterns?|levels?|limits?|operation|behaviou?r|regions?|conditions?|data|readings?|points?)\b",
+    re.IGNORECASE,
+)
 # Words that a sentence needs anyway name a label only where they stand for themselves.
 _COMMON = re.compile(r"(?:yes|no|none|true|false|other|not|any|all|is|[a-z]|[0-9]{1,2})", re.IGNORECASE)
 _BEFORE_COMMON = re.compile(
@@ -158,6 +162,8 @@ _AFTER_COMMON = re.compile(
 def _mentions(text: str, labels: tuple[str, ...]) -> list[Mention]:
     names, owners = _aliases(labels)
     found = [Mention(owners[one.value], one.start, one.end) for one in find_phrases(text, names)]
+    alone = [one for one in found if not _USED_OF.match(text, one.end)]
+    found = alone or found  # "the normal range" says less than "normal"
     return [one for one in found if not _COMMON.fullmatch(text[one.start : one.end]) or _stands(text, one)]
 
 

@@ -47,8 +47,8 @@ _DENIED_AFTER = re.compile(
     r"|(?:isn|aren|wasn|doesn|don|can|won|wouldn|didn|couldn|shouldn)['’]t\b|(?:does"
     r"|do|did|can|could|would|should|will) ?not\b"
     r"|fails?\b|no longer\b)"
-    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:no\b|false\b|incorrect|wrong|not\b"
-    r"|0\b(?!\.)|unlikely|contraindicated)"
+    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:no\b|false\b|incorrect|wrong"
+    r"|not (?:correct|right|true|likely|the)\b|0\b(?!\.)|unlikely|contraindicated)"
     r"|^[\"'”’)*_`\].: -]*(?:✗|✘|❌|×|(?:no|false|incorrect|wrong)[\s.,;]*$)",
     re.IGNORECASE,
 )
@@ -188,6 +188,9 @@ def judged(text: str, mentions: Sequence[Mention]) -> list[Mention]:
         if n < len(result) and _same_group(text, result[n - 1], result[n]):
             continue
         group = result[start:n]
+        if all(text[a.end : b.start].strip() == "," for a, b in pairwise(group) if a.value != b.value):
+            start = n  # only commas: clauses, not a list
+            continue
         denied = group[0].denied or (len(group) > 1 and group[-1].denied)
         affirmed = any(one.affirmed for one in group) and not denied
         result[start:n] = [replace(one, denied=denied, affirmed=affirmed) for one in group]

@@ -26,6 +26,7 @@ _DATE = re.compile(
 )
 
 
+_DENIED = re.compile(r"\bnot\s+[$€£]?[0-9][0-9.,]*", re.IGNORECASE)
 _TO_ONE = re.compile(r"(?<=[0-9])(?:\s?:\s?|\sto\s)1(?![0-9.])")
 
 
@@ -91,7 +92,7 @@ def answers(text: str) -> list[Quantity]:
     """Return the numbers of a text that can be its answer; all of them where none can."""
     found = list(quantities(text))
     found = [*found[:_READ], *found[_READ:][-_READ:]]
-    for hidden in (LISTED, _DATE, _TO_ONE):
+    for hidden in (LISTED, _DATE, _TO_ONE, _DENIED):
         found = _kept(found, _shown(hidden, text))
     found = [one for one in found if not _is_year(one, text)] or found
     found = [one for one in found if not _is_name(one, text)] or found

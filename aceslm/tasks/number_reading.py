@@ -102,11 +102,18 @@ def refuses(text: str) -> bool:
     return bool(_REFUSAL.search(text))
 
 
+_PARTS = {"half": "0.5", "quarter": "0.25", "third": "1/3"}
+_PART = re.compile(r"\A\W*(?:an? )?(half|quarter|third)\W*\Z", re.IGNORECASE)
+_MINUS = re.compile(
+    r"(\A\W*|\b(?:is|was|of|by|about|approximately|at) |[:=] ?)(?:minus|negative) (?=[$€£]?\.?[0-9])",
+    re.IGNORECASE,
+)
 _NO_CHANGE = re.compile(r"\W*(?:there (?:is|was) )?(?:no change|unchanged|nil)\W*", re.IGNORECASE)
 
 
 def _plainly(text: str) -> str:
-    return digits_for_words(tidy(plain_latex(text)))
+    text = _PART.sub(lambda match: _PARTS[match[1].lower()], tidy(plain_latex(text)))
+    return _MINUS.sub(r"\1-", digits_for_words(text))
 
 
 def _stated(text: str, question: str) -> Reading:

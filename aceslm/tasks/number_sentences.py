@@ -97,6 +97,7 @@ def whole_number(text: str) -> Quantity | None:
 
 def labelled(lines: Sequence[str], question: str) -> Reading:
     """Read "2018: 40 / 2019: 42": the value whose label the question names, else several."""
+    lines = [part for line in lines for part in re.split(r"[,;]\s(?=[^,;:]{1,40}:\s)", line)]
     rows = [re.fullmatch(r"\W*([^:\n]{1,60}):\s+(.+)", line) for line in lines]
     parted = [(row[1], found) for row in rows if row and (found := direct(row[2])) is not None]
     if len(parted) < 2 or len(parted) < len(lines):
@@ -133,7 +134,8 @@ def direct(text: str) -> Reading:
     first = found[0]
     before, after = text[: first.start], text[first.end :]
     if _OPERATOR.match(after):
-        return pick(text.rpartition("=")[2], "") if "=" in text else SEVERAL
+        result = text.rpartition("=")[2] if "=" in text else CONVERSION.split(text)[-1]
+        return pick(result, "") if len(result) < len(text) else SEVERAL
     if _COMPOUND.match(after) or (_is_range(before, after) and not _same(found[:2])):
         return SEVERAL
     return first

@@ -16,7 +16,8 @@ _LEFT = (
     " where because since while whereas if when"
     " eliminate exclude over now no yes finally wait unlike mark marked label are"
     " were being rather hence, i'd then exclude by"
-    " leaves leaving conclude go going with would however although though yet still"
+    "  leaves leaving conclude go going with would maybe perhaps possibly potentially consider "
+    "considering prefer i however although though yet still"
     " even instead ist est es lettre opción letra buchstabe lettera"
 )
 
@@ -41,6 +42,7 @@ _UPPER = re.compile(r"(?<![A-Za-zÀ-ɏ0-9_'’])[A-Z](?![A-Za-zÀ-ɏ0-9_]|['’]
 
 _LOWER = re.compile(r"\(([a-z])\)|(?:(?<=^)|(?<=\n)|(?<=[*\"'\[]))([a-z])(?=[).:\]*\"']|$)", re.MULTILINE)
 
+_JOINED_LETTER = re.compile(r"\s*(?:,|/|&|\bor\b|\band\b)[\s,]*(?:or |and )?\(?[A-Z](?![\w'’])")
 _WORD_BEFORE = re.compile(r"([\w'’,]+) +$")
 
 _WORD_AFTER = re.compile(r" +([\w'’]+)")
@@ -87,6 +89,8 @@ def _is_option_letter(text: str, at: int, masked: str) -> bool:
     """Say whether the capital at `at` is an option's letter, not an article, a name or part of one."""
     before = _WORD_BEFORE.search(text[max(0, at - 20) : at])
     if before and before[1].lower() in {"option", "choice", "letter"}:
+        return True
+    if _JOINED_LETTER.match(text, at + 1):
         return True
     hyphened = text[at + 1 : at + 2] == "-" and text[at + 2 : at + 3].isalnum()
     if hyphened or (before and not _may_precede(before[1])):

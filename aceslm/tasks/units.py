@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 from aceslm.tasks.quantities import Quantity, tidy
 
+UNIT_OF = re.compile(r"[0-9]\s*([A-Za-z]{1,14})\b")
 UNIT = re.compile(r"\s?([A-Za-z]{1,14})\b")
 
 
 def in_asked_unit(sides: Sequence[tuple[Quantity, str]], question: str) -> Quantity | None:
     """Return the only one of two equal amounts in whose unit the question asks."""
     named: list[Quantity] = []
-    words = set(re.findall(r"[a-z]+", question.lower()))
+    counted = re.search(r"\bhow many ([a-z]+)", question.lower())
+    words = {counted[1]} if counted else set(re.findall(r"[a-z]+", question.lower()))
     for quantity, text in sides:
-        unit = UNIT.match(tidy(text).strip(), quantity.end) or UNIT.search(
-            tidy(text).strip()[quantity.end - 1 :]
-        )
+        unit = UNIT_OF.search(tidy(text))
         if unit and _unit_names(unit[1].lower()) & words:
             named.append(quantity)
     return named[0] if len(named) == 1 else None
