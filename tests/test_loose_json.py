@@ -20,7 +20,7 @@ from aceslm.tasks.loose_json import find_json
         ("{'answer': 'it's B'}", ["it's B"]),
         ("{answer: B,}", ["B"]),
         ('{"answer": 1,234}', ["1,234"]),
-        ('{"answer": {"letter": "B", "text": "Iron"}}', ["B"]),
+        ('{"answer": {"letter": "B", "text": "Iron"}}', ["B", "Iron"]),
         ('{"response": {"result": {"value": 5, "unit": "million"}}}', ["5 million"]),
         ('{"answer": ["a", "b"]}', ["a", "b"]),
         ('{"normal": false, "anomalous": true}', ["anomalous"]),

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Iterator, Sequence
 from string import ascii_uppercase
 
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit, permutation
 from aceslm.tasks.json_answers import json_answer
-from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
+from aceslm.tasks.marked import Mark, answer_text, bold, concluded, doubts, marks_of, plain_latex, stated
 from aceslm.tasks.mentions import (
     SEVERAL,
     distinct,
     judged,
+    last_left,
+    last_said,
     leading,
     likely,
     meant,
-    other_of_two,
 )
 from aceslm.tasks.option_letters import named_options, option_phrases, without_phrases
-from aceslm.tasks.phrases import Mention, find_phrases
-from aceslm.tasks.text import first_sentence, normalise
+from aceslm.tasks.phrases import Mention, find_phrases, only_holder
+from aceslm.tasks.text import first_sentence, normalise, unaccented
 
 _MARKS = marks_of(
     "option|choice|letter|selection|diagnosis|decision|pick",
@@ -66,7 +66,7 @@ def read_choice(text: str, shown: tuple[str, ...], question: str = "") -> int | 
     A letter is an option's letter, also where the options' texts are letters themselves; "blood group B"
     names the text.
     """
-    text = answer_text(unicodedata.normalize("NFKC", text), question)
+    text, shown = answer_text(unaccented(text), question), tuple(map(unaccented, shown))
     if (answers := json_answer(text)) is not None:
         found = distinct(_chosen(one, shown) for one in answers)
     else:
@@ -76,15 +76,8 @@ def read_choice(text: str, shown: tuple[str, ...], question: str = "") -> int | 
 
 def _readings(text: str, shown: tuple[str, ...]) -> Iterator[int | None]:
     """Give what each mark of the reply says, the strongest first."""
-    said = [
-        _opens(mark.line, shown) if mark.direct else _chosen(first_sentence(mark.line), shown)
-        for mark in stated(text, _MARKS)
-    ]
-    yield (
-        SEVERAL
-        if len({one for one in said if one is not None}) > 2
-        else next((one for one in said if one is not None), None)
-    )
+    said = [(mark, _said(mark, shown)) for mark in stated(text, _MARKS)]
+    yield SEVERAL if len({one for _, one in said if one is not None}) > 2 else last_said(said)
     lines = [line for line in text.split("\n") if line]
     if lines and _whole(lines[0], shown) is not None:
         yield distinct(_whole(line, shown) for line in lines)
@@ -103,7 +96,14 @@ def _readings(text: str, shown: tuple[str, ...]) -> Iterator[int | None]:
     if len(lines) > 1:
         yield _whole(lines[-1], shown)
     yield meant(text, mentions)
-    yield other_of_two(text, mentions, len(shown))
+    yield last_left(text, mentions, len(shown))
+    yield only_holder(text, shown) if len(lines) == 1 else None
+
+
+def _said(mark: Mark, shown: tuple[str, ...]) -> int | None:
+    if mark.direct:
+        return _chosen(mark.line, shown) if doubts(mark.line) else _opens(mark.line, shown)
+    return _chosen(first_sentence(mark.line), shown)
 
 
 def _whole(text: str, shown: tuple[str, ...]) -> int | None:
@@ -180,6 +180,7 @@ def _checked(text: str, mentions: Sequence[Mention]) -> int | None:
 def _is_list(text: str, shown: tuple[str, ...]) -> bool:
     """Say whether a text repeats options as a list."""
     letters = ascii_uppercase[: len(shown)]
+    text = text.replace("**", "")
     text = without_phrases(text, [(one.start, one.end) for one in find_phrases(text, option_phrases(shown))])
     listed = re.findall(rf"(?:^|[\s(])\(?([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
     heads = re.findall(rf"^[-*\s(]*([{letters}])[.):](?=\s|$)", text, re.MULTILINE)

@@ -22,10 +22,14 @@ _OTHER_KEYS = re.compile(
 )
 
 
+_WORDED = re.compile(r"(?:(?:answer|option|choice)[ _]?)?(?:text|content)", re.IGNORECASE)
+
+
 def json_answer(text: str) -> list[str] | None:
     """Return the answer that a JSON object of the reply gives, as texts; None where there is no such object.
 
-    An answer that is null is an answer that was not given: [].
+    A letter comes with the text that stands beside it: they may differ. An answer that is null is an
+    answer that was not given: [].
     """
     found = [one for one in find_json(text) if isinstance(one.value, dict)]
     for one in reversed(found):
@@ -47,6 +51,8 @@ def _answer_of(entries: dict[object, object]) -> list[str] | None:
             "",
         )
         texts = _texts(value)
+        if len(texts) == 1 and len(texts[0]) == 1:  # a letter, and the text that it stands for
+            texts += [str(entries[key]) for key in entries if _WORDED.fullmatch(str(key)) and entries[key]]
         if (
             len(texts) == 1
             and scale

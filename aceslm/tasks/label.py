@@ -10,16 +10,17 @@ from functools import lru_cache
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, hit
 from aceslm.tasks.json_answers import json_answer
-from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
+from aceslm.tasks.marked import Mark, answer_text, bold, concluded, doubts, marks_of, plain_latex, stated
 from aceslm.tasks.mentions import (
     SEVERAL,
     distinct,
+    last_left,
+    last_said,
     leading,
     likely,
     meant,
-    other_of_two,
 )
-from aceslm.tasks.phrases import Mention, find_phrases
+from aceslm.tasks.phrases import Mention, find_phrases, only_holder
 from aceslm.tasks.text import first_sentence, normalise
 
 _MARKS = marks_of(
@@ -66,11 +67,12 @@ def read_label(text: str, labels: tuple[str, ...], question: str = "") -> int | 
 def _readings(text: str, labels: tuple[str, ...]) -> Iterator[int | None]:
     """Give what each mark of the reply says, the strongest first."""
     yield _named(text, labels) if _GRADE.fullmatch(text) else _whole(text, labels)
-    for mark in stated(text, _MARKS):
-        yield _opens(mark.line, labels) if mark.direct else _named(first_sentence(mark.line), labels)
+    yield last_said((mark, _said(mark, labels)) for mark in stated(text, _MARKS))
     mentions = _mentions(text, labels)
     yield likely(text, mentions)
     lines = [line for line in text.split("\n") if line]
+    if len(lines) > 1 and len(marked := bold(text)) == 1 and "**" not in lines[0]:
+        yield _whole(marked[0], labels)
     if lines:
         yield (
             distinct(_whole(line, labels) for line in lines) if _whole(lines[0], labels) is not None else None
@@ -83,7 +85,14 @@ def _readings(text: str, labels: tuple[str, ...]) -> Iterator[int | None]:
     if len(lines) > 1:
         yield _whole(lines[-1], labels)
     yield meant(text, mentions)
-    yield other_of_two(text, mentions, len(labels))
+    yield last_left(text, mentions, len(labels))
+    yield only_holder(text, labels) if len(lines) == 1 and not mentions else None
+
+
+def _said(mark: Mark, labels: tuple[str, ...]) -> int | None:
+    if mark.direct:
+        return _named(mark.line, labels) if doubts(mark.line) else _opens(mark.line, labels)
+    return _named(first_sentence(mark.line), labels)
 
 
 @lru_cache(maxsize=512)
@@ -110,6 +119,10 @@ def _without_shared(label: str, labels: tuple[str, ...]) -> str | None:
 
 def _whole(text: str, labels: tuple[str, ...]) -> int | None:
     names, owners = _aliases(labels)
+    if {label.casefold() for label in labels} <= {"yes", "no", "true", "false"} and len(
+        text.strip(" .")
+    ) == 1:
+        return distinct(n for n, label in enumerate(labels) if label[:1].upper() == text.strip(" ."))
     wanted = "" if re.search("[✗✘❌×✓✔✅]", text) else _same(text)
     known = distinct(owner for name, owner in zip(names, owners, strict=True) if _same(name) == wanted)
     if known is None and wanted:
@@ -121,7 +134,11 @@ def _same(text: str) -> str:
     return normalise(re.sub(r"(?<=[a-z])(?=[A-Z][a-z])|_", " ", text), articles=True)
 
 
-_GRADE = re.compile(r"\W*([0-9]{1,2})\s?(?:/\s?[0-9]{1,2}|out of [0-9]{1,2}|stars?|points?)?\W*")
+_GRADE = re.compile(
+    r"\W*(?:(?:grade|class|level|stage|label|category|score|rating|type) )?"
+    r"([0-9]{1,2})\s?(?:/\s?[0-9]{1,2}|out of [0-9]{1,2}|stars?|points?)?\W*",
+    re.IGNORECASE,
+)
 
 
 def _named(text: str, labels: tuple[str, ...]) -> int | None:
@@ -162,9 +179,18 @@ _AFTER_COMMON = re.compile(
 def _mentions(text: str, labels: tuple[str, ...]) -> list[Mention]:
     names, owners = _aliases(labels)
     found = [Mention(owners[one.value], one.start, one.end) for one in find_phrases(text, names)]
+    found = [one for one in found if not _is_circumstance(text, one)]
     alone = [one for one in found if not _USED_OF.match(text, one.end)]
     found = alone or found  # "the normal range" says less than "normal"
     return [one for one in found if not _COMMON.fullmatch(text[one.start : one.end]) or _stands(text, one)]
+
+
+_UNDER = re.compile(r"\b(?:under|during|outside|beyond|below|above|within) (?:the )?$", re.IGNORECASE)
+
+
+def _is_circumstance(text: str, one: Mention) -> bool:
+    """Say whether a label is only part of "under normal conditions"."""
+    return bool(_USED_OF.match(text, one.end) and _UNDER.search(text[max(0, one.start - 15) : one.start]))
 
 
 def _stands(text: str, one: Mention) -> bool:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _END = re.compile(r"<\|?(?:im_end|endoftext|eot_id|end_of_text|end|end_of_turn|eos)\|?>|</s>")
 _SPECIAL = re.compile(r"<\|[a-z_]+\|>(?:assistant\b)?|<start_of_turn>(?:model\b)?")
@@ -32,6 +32,19 @@ _NEXT_QUESTION = re.compile(
 _INSTRUCTION = re.compile(
     r"[#*\W]*(?:choose one of these\b|answer with (?:only )?the (?:number|letter|words)\b)[^\n]*\n*",
     re.IGNORECASE,
+)
+_TICKED = re.compile(r"^[-* ]*\[[xX✓✔]\]", re.MULTILINE)
+# A check by the inverse sum comes after the answer, and its result is not the answer.
+_CHECK = re.compile(
+    r"[#* ]*(?:let(?:['’]s| us| me) (?:verify|check|double[- ]check)|(?:double[- ])?check(?:ing)?"
+    r"|verif(?:ication|y|ying)|proof|to (?:verify|check)(?: this| the answer)?)\b",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(r"\b(?:answer|wait|actually|so|therefore|wrong|incorrect|mistake)\b", re.IGNORECASE)
+_LABEL_DASH = re.compile(
+    r"^([* ]*(?:fy ?(?:19|20)[0-9]{2}|[a-z][a-z ]{1,40}(?<!\bis)(?<!\bwas)(?<!\bare)(?<!\bof)(?<!\bby)))"
+    r" [-–—] (?=[$€£(]?[0-9])(?!(?:19|20)[0-9]{2}\b)(?=[^=+*/\n]*$)",
+    re.IGNORECASE | re.MULTILINE,
 )
 _FENCE = re.compile(r"^\s*```[\w+-]*\s*$", re.MULTILINE)
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([0-9.,]+)\s*\}\s*\{\s*([0-9.,]+)\s*\}")
@@ -63,7 +76,8 @@ _FILLER = (
 _ABROAD = (
     r"(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|[:：])|(?:应?选择?|正解は|答えは)\s?[:：]?(?=\s?[(（]?[A-Z])"
     r"|\b(?:antwort|lösung) (?:ist|lautet)\b"
-    r"|\bréponse(?: correcte)? est\b|\brespuesta(?: correcta)? es\b|\brisposta(?:"
+    r"|\bréponse(?: correcte)? est\b(?: la\b| le\b)?"
+    r"|\brespuesta(?: correcta)? es\b(?: l[ao]s?\b| el\b)?|\brisposta(?:"
     r" corretta)? è|\bresposta(?: correta)? é"
     r"|\b(?:antwort|réponse|respuesta|risposta|resposta)\s?:"
 )
@@ -98,12 +112,14 @@ _BLOCK_READ = 8000
 class Mark:
     """What stands behind a mark: the rest of its line, and of its block (to the next empty line).
 
-    `direct`: only a value that stands right behind the mark is meant.
+    `direct`: only a value that stands right behind the mark is meant. `rival`: the line above has the same
+    mark, and nothing says which of the two holds.
     """
 
     line: str
     block: str
     direct: bool = False
+    rival: bool = False
 
 
 def answer_text(text: str, question: str = "") -> str:
@@ -114,15 +130,27 @@ def answer_text(text: str, question: str = "") -> str:
     """
     text = _OPEN_REASONING.split(_REASONING.split(text)[-1], maxsplit=1)[0]
     text = _FENCE.sub("", _SPECIAL.sub("", _END.split(text.lstrip(), maxsplit=1)[0]))
-    lines = [" ".join(line.split()) for line in text.splitlines()]
+    lines = [" ".join(line.split()) for line in _LABEL_DASH.sub(r"\1: ", _TICKED.sub("✓", text)).splitlines()]
     tidied = _without_echo(re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip(), question)
     while (match := _INSTRUCTION.match(tidied)) is not None:
         tidied = tidied[match.end() :]
+    tidied = "\n\n".join(_unchecked(tidied.split("\n\n")))
     for match in _NEXT_QUESTION.finditer(tidied):
         begun = any(map(str.isalnum, tidied[: match.start()]))
         if begun or match.group().lower().strip("#* ").startswith(("question", "q", "problem")):
             return tidied[: match.start()].strip()
     return tidied
+
+
+def _unchecked(paragraphs: list[str]) -> Iterator[str]:
+    """Give the paragraphs without those lines that check the answer and conclude nothing."""
+    for n, paragraph in enumerate(paragraphs):
+        lines = paragraph.split("\n")
+        at = next((k for k, line in enumerate(lines) if k + n and _CHECK.match(line)), len(lines))
+        if _CONCLUDES.search("\n".join(lines[at:])):
+            at = len(lines)
+        if at:
+            yield "\n".join(lines[:at])
 
 
 def _without_echo(text: str, question: str) -> str:
@@ -164,7 +192,8 @@ def marks_of(nouns: str, verbs: str = "", *, corrections: bool = True) -> re.Pat
         rf"(?P<boxed>\\?\bf?boxed\s*\{{)"
         rf"|(?P<hash>####)|(?P<tag><(?:final_?)?answer>)"
         rf"|{_ABROAD}"
-        rf"|\b(?:{_QUALITY}\s+){{0,3}}(?:answer{_NOUN_TAIL}{_OF}|(?:{nouns}){_NOUN_TAIL})[*_\"'`]*\s*{_IS}"
+        rf"|(?<!each )(?<!every )(?<!other )(?<!these )(?<!all )\b(?:{_QUALITY}\s+){{0,3}}"
+        rf"(?:(?:answer|ans\.?){_NOUN_TAIL}{_OF}|(?:{nouns}){_NOUN_TAIL})[*_\"'`]*\s*{_IS}"
         rf"|^[#*_\s]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b"
         rf"|[-$0-9])))"
         rf"|(?<![-\w])(?P<direct>{_CORRECTION if corrections else '(?!)'}){chosen}",
@@ -182,7 +211,9 @@ _HEADING = re.compile(
 
 def stated(text: str, marks: re.Pattern[str]) -> Iterator[Mark]:
     """Give what the strong marks of a text point at, the last one first."""
-    for match in reversed(list(marks.finditer(text))[-_MARKS_READ:]):
+    matches = list(marks.finditer(text))[-_MARKS_READ - 1 :]
+    for n in range(len(matches) - 1, -1, -1):
+        match = matches[n]
         if match["boxed"]:
             inside = _BOXED.match(text, match.start())
             content = inside[1] if inside else ""
@@ -191,7 +222,22 @@ def stated(text: str, marks: re.Pattern[str]) -> Iterator[Mark]:
         mark = _behind(text, match.end(), direct=bool(match["direct"]) or bool(match["hash"]))
         if match["hash"] and _HEADING.match(mark.line):
             continue
-        yield mark
+        yield replace(mark, rival=n > 0 and _is_repeated(text, matches[n - 1], match))
+
+
+def _is_repeated(text: str, one: re.Match[str], other: re.Match[str]) -> bool:
+    between = text[one.end() : other.start()]
+    return (
+        one.group().casefold() == other.group().casefold() and len(between) < 60 and between.count("\n") == 1
+    )
+
+
+_DOUBT = re.compile(r"\b(?:not (?:\w+ )?(?:sure|certain)|unsure|uncertain|no idea)\b", re.IGNORECASE)
+
+
+def doubts(text: str) -> bool:
+    """Say whether a text says that it does not know."""
+    return bool(_DOUBT.search(text))
 
 
 def _behind(text: str, at: int, *, direct: bool = False) -> Mark:

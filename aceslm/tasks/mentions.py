@@ -12,6 +12,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from aceslm.tasks.json_answers import likeliest
+from aceslm.tasks.marked import Mark, doubts
 from aceslm.tasks.phrases import Mention
 
 SEVERAL = -1  # named, but not which
@@ -47,7 +48,8 @@ _DENIED_AFTER = re.compile(
     r"|(?:isn|aren|wasn|doesn|don|can|won|wouldn|didn|couldn|shouldn)['’]t\b|(?:does"
     r"|do|did|can|could|would|should|will) ?not\b"
     r"|fails?\b|no longer\b)"
-    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:no\b|false\b|incorrect|wrong"
+    r"|^[\"'”’)*_`\]]*\s*(?:at first|initially|on the surface|at a glance)\b"
+    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:no\b|false\b|incorrect|wrong"
     r"|not (?:correct|right|true|likely|the)\b|0\b(?!\.)|unlikely|contraindicated)"
     r"|^[\"'”’)*_`\].: -]*(?:✗|✘|❌|×|(?:no|false|incorrect|wrong)[\s.,;]*$)",
     re.IGNORECASE,
@@ -59,7 +61,7 @@ _AFFIRMED_AFTER = re.compile(
     r"|only|first-line|indicated|suitable|plausible"
     r"|probable|fitting|consistent|matches|favou?red|ideal)"
     r"|(?:fits|matches|makes (?:the )?most sense|it is\b|wins|describes|explains|applies)\b)"
-    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–-]|->|→)[\s*(]*(?:yes\b|true\b|correct\b|1\b(?!\.))"
+    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:yes\b|true\b|correct\b|1\b(?!\.))"
     r"|^[\"'”’)*_`\].: -]*(?:✓|✔|✅|(?:yes|true|correct)[\s.,;]*$)",
     re.IGNORECASE,
 )
@@ -70,6 +72,7 @@ _AFFIRMED_BEFORE = re.compile(
     r" (?:it|this|the \w+))?(?: as)?|considered"
     r"|appears?|looks?|seems?|indicates?|suggests?|points? to|called|but|only|leaves?"
     r"|leaving|therefore|thus|hence|so|conclude"
+    r"|makes? (?:it|this|the \w+)"
     r"|categori[sz]ed? (?:it |this )?as|falls? (?:under|into)|due to|caused by|a case"
     r" of|shows?|mode|remains?|i['’]?d say|say|namely)"
     r"|[=→]|->|✓|✔|✅)"
@@ -81,7 +84,7 @@ _AFFIRMED_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _JOINED = re.compile(
-    r"^[\"'”’)*_`\]]*\s*(?:,|/|&|\+|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b"
+    r"^[\"'”’)*_`\]]*\s*(?:,|/|&|\+|-+>|→|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b"
     r"|,\s*(?:and|or)\b)[\s,]*(?:also |even |perhaps |possibly |maybe )?"
     r"(?:options? |choices? |the |an? )?[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
@@ -116,33 +119,43 @@ def meant(text: str, mentions: Sequence[Mention]) -> int | None:
     return SEVERAL if len(values) > 1 else next(iter(values), None)
 
 
-_SHARE = re.compile(r"^[\"'”’)*_`\]]*\s*[:=(–-]?\s*([0-9]{1,3}(?:\.[0-9]+)?)\s?%?")
+_SHARE = re.compile(r"^[\"'”’)*_`\]]*\s*(?:[:=(|–-]|is|at|has|with)?\s*([0-9]{1,3}(?:\.[0-9]+)?)\s?%?")
+_SHARE_BEFORE = re.compile(
+    r"(?:^|[,;\n(]|\band)\s*([0-9]{1,3}(?:\.[0-9]+)?)\s?%?\s*(?:of |for )?[\"'“‘(*_`]*$"
+)
 
 
 def likely(text: str, mentions: Sequence[Mention]) -> int | None:
     """Return the value with the largest share where a text gives every one its probability."""
     shares = [(str(one.value), m[1]) for one in mentions if (m := _SHARE.match(text[one.end : one.end + 20]))]
+    if len(shares) < len(mentions):
+        ahead = [
+            (str(one.value), _SHARE_BEFORE.search(text[max(0, one.start - 20) : one.start]))
+            for one in mentions
+        ]
+        shares = [(name, found[1]) for name, found in ahead if found] if all(m for _, m in ahead) else shares
     if len({name for name, _ in shares}) < len(shares) or len(shares) < len({one.value for one in mentions}):
         return None
     top = likeliest(shares)
     return None if top is None else int(top)
 
 
-_PLAINLY_NOT = re.compile(r"(?:\bnot|n['’]t)\s+(?:an?\s|the\s)?[\"'“‘(*_`]*$", re.IGNORECASE)
+_PLAINLY_NOT = re.compile(r"(?:\bnot|n['’]t|\bneither|\bnor)\s+(?:an?\s|the\s)?[\"'“‘(*_`]*$", re.IGNORECASE)
 _HEDGED = re.compile(
     r"\b(?:necessarily|always|sure|certain|clear|possible|cannot|know|only|enough"
-    r"|may|might|could|just|both|either|neither|yet"
+    r"|may|might|could|just|both|either|yet"
     r"|think|seem|if)\b|\bcan['’]t",
     re.IGNORECASE,
 )
 
 
-def other_of_two(text: str, mentions: Sequence[Mention], count: int) -> int | None:
-    """Return the one of two things that is left where a text plainly denies the other ("not true")."""
-    if count != 2 or len({one.value for one in mentions}) != 1 or _HEDGED.search(text):
+def last_left(text: str, mentions: Sequence[Mention], count: int) -> int | None:
+    """Return the one thing that is left where a text plainly denies all others ("not A, not B")."""
+    left = set(range(count)) - {one.value for one in mentions}
+    if not mentions or len(left) != 1 or _HEDGED.search(text):
         return None
     plain = all(_PLAINLY_NOT.search(text[max(0, one.start - 20) : one.start]) for one in mentions)
-    return 1 - mentions[0].value if plain else None
+    return left.pop() if plain else None
 
 
 def leading(text: str, mentions: Sequence[Mention]) -> int | None:
@@ -212,6 +225,17 @@ def _clause_end(before: str) -> str:
 
 def _clause_start(after: str) -> str:
     return re.split(r"(?<=[\w)\"'*])[.;!?](?=\s)|\n|\bbut\b|\bbecause\b", after, maxsplit=1)[0]
+
+
+def last_said(said: Iterable[tuple[Mark, int | None]]) -> int | None:
+    """Return what the first mark (of the last ones first) says that says anything."""
+    known = [(mark, value) for mark, value in said if value is not None]
+    if not known:
+        return None
+    (mark, value), *others = known
+    if (mark.direct and doubts(mark.line)) or (mark.rival and others and others[0][1] != value):
+        return SEVERAL
+    return value
 
 
 def distinct(values: Iterable[int | None]) -> int | None:

@@ -108,5 +108,9 @@ def _may_follow(text: str, at: int, masked: str) -> bool:
         return True
     if text[at] == "I":
         return bool(re.search(r"\banswer\s+$", text[max(0, at - 12) : at], re.IGNORECASE))
+    if re.match(r"\s[0-9.]+\s?%", text[at + 1 : at + 12]):
+        return True
     word = after[1].lower().replace("’", "'")
-    return word in (_RIGHT_OF_A.split() if text[at] == "A" else _RIGHT_WORDS) or after[1].isupper()
+    return word in (_RIGHT_OF_A.split() if text[at] == "A" else _RIGHT_WORDS) or (
+        after[1].isupper() and (text[at] != "A" or len(word) == 1)
+    )

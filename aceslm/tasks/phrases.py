@@ -41,6 +41,8 @@ def find_phrases(text: str, phrases: tuple[str, ...]) -> list[Mention]:
 
 _TOKEN = re.compile(r"[^\W_]+")
 
+_ENDING = re.compile(r"(?<=[a-z]{3})(?:(?<!s)s|es|e|ed|ing)$")
+
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 
 
@@ -51,12 +53,54 @@ def _phrase(phrase: str) -> str:
         return ""
     pieces = [re.escape(tokens[0].group())]
     for one, other in pairwise(tokens):
-        plain = not phrase[one.end() : other.start()].strip(" _-–")
-        pieces += [r"[\s_\-–]{0,3}" if plain else r"[\W_]{0,5}", re.escape(other.group())]
+        pieces += [_gap(phrase, one, other), re.escape(other.group())]
     first, last = tokens[0].group()[0], tokens[-1].group()[-1]
     signed = re.search(r"[-−–]\s?$", phrase[: tokens[0].start()])
     opening = r"(?<![^\W_])" + (r"(?<![0-9][.,])" if first.isdigit() else "")
     if first.isdigit():
         opening = rf"{opening}(?<![-−–])" if not signed else r"[-−–]\s?"
-    closing = r"(?![^\W_])" + (r"(?![.,][0-9])" if last.isdigit() else "")
+    closing = r"(?![^\W_])" + (r"(?![.,][0-9]|\s?[-–]\s?[0-9])" if last.isdigit() else "")
     return opening + "".join(pieces) + closing
+
+
+_NEGATIVE = frozenset("no not non none without neither nor never all both".split())
+_HELD = 6  # words: a longer text is a sentence
+
+
+def only_holder(text: str, things: tuple[str, ...]) -> int | None:
+    """Return the only thing whose name holds a short text, or begins with it: "Cholecystitis", "seal leak".
+
+    Endings do not count ("anomalies"); a name that denies the text ("no anomaly") does not hold it.
+    """
+    said = _stems(text)
+    if not said or len(said) > _HELD or not any(word.isdigit() or len(word) > 3 for word in said):
+        return None
+    holders = [n for n, thing in enumerate(things) if _holds(_stems(thing), said)]
+    return holders[0] if len(holders) == 1 else None
+
+
+def _holds(words: list[str], said: list[str]) -> bool:
+    if _NEGATIVE & (set(words) - set(said)):
+        return said == words[:1] and said[0] in _NEGATIVE
+    last = len(said) - 1
+    return any(
+        words[at : at + last] == said[:last] and _begins(words[at + last], said[last])
+        for at in range(len(words) - last)
+    )
+
+
+def _begins(word: str, said: str) -> bool:
+    return word == said or (len(said) > 3 and said.isalpha() and word.startswith(said))
+
+
+def _stems(text: str) -> list[str]:
+    words = re.findall(r"-?[0-9]+(?:[.,][0-9]+)*|[^\W\d_]+", _CAMEL.sub(" ", text).replace("−", "-"))
+    return [_ENDING.sub("", re.sub(r"ies$", "y", word.casefold())) for word in words]
+
+
+def _gap(phrase: str, one: re.Match[str], other: re.Match[str]) -> str:
+    """Return the pattern of what may stand between two words; the point of "1.2" must."""
+    between = phrase[one.end() : other.start()]
+    if between in {".", ",", "/"} and phrase[one.end() - 1].isdigit() and other.group()[0].isdigit():
+        return r",?" if between == "," else re.escape(between)
+    return r"[\s_\-–]{0,3}" if not between.strip(" _-–") else r"[\W_]{0,5}"

@@ -27,6 +27,12 @@ def first_sentence(line: str) -> str:
     return line
 
 
+def unaccented(text: str) -> str:
+    """Return a text in compatibility forms, without the accents of Latin letters: "Júpiter" -> "Jupiter"."""
+    parted = unicodedata.normalize("NFKD", text)
+    return unicodedata.normalize("NFKC", re.sub("(?<=[A-Za-z])[\u0300-\u036f]+", "", parted))
+
+
 def normalise(text: str, *, articles: bool = False) -> str:
     """Return `text` for comparison: case, punctuation, articles, currency and percent signs, thousands
     separators, trailing zeros and white space do not count.
