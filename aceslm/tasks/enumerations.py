@@ -80,6 +80,8 @@ def _separated(line: str) -> list[str]:
     quoted = _QUOTED.findall(line)
     if len(quoted) > 1 and not re.sub(r"\band\b|\W", "", _QUOTED.sub("", line)):
         return quoted
+    if " | " in line:
+        return line.split(" | ")
     if ";" in line:
         return re.split(r";\s*(?:and\s+)?", line)
     pieces = [one for one in INLINE_BULLET.split(line) if one.strip()] if INLINE_BULLET.match(line) else []

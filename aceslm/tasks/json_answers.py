@@ -25,7 +25,7 @@ _OTHER_KEYS = re.compile(
 _WORDED = re.compile(r"(?:(?:answer|option|choice)[ _]?)?(?:text|content)", re.IGNORECASE)
 
 
-def json_answer(text: str) -> list[str] | None:
+def json_answer(text: str, question: str = "") -> list[str] | None:
     """Return the answer that a JSON object of the reply gives, as texts; None where there is no such object.
 
     A letter comes with the text that stands beside it: they may differ. An answer that is null is an
@@ -33,16 +33,19 @@ def json_answer(text: str) -> list[str] | None:
     """
     found = [one for one in find_json(text) if isinstance(one.value, dict)]
     for one in reversed(found):
-        if isinstance(one.value, dict) and (answer := _answer_of(one.value)) is not None:
+        if isinstance(one.value, dict) and (answer := _answer_of(one.value, question)) is not None:
             return answer
     # an object that is the whole reply and gives no answer: the reasoning in it is none
     return [] if found and found[0].start == 0 and found[-1].end >= len(text.rstrip()) else None
 
 
-def _answer_of(entries: dict[object, object]) -> list[str] | None:
+def _answer_of(entries: dict[object, object], question: str = "") -> list[str] | None:
     keys = sorted(
         (rank, -n, key) for n, key in enumerate(map(str, entries)) if (rank := _rank(key)) is not None
     )
+    asked = [key for key in entries if _is_asked(str(key), question)]
+    if len(asked) == 1 and (not keys or keys[0][0] > 2):
+        return _texts(entries[asked[0]])
     if keys:
         _, _, key = keys[0]
         value = entries[key]
@@ -89,6 +92,12 @@ def likeliest(shares: Sequence[tuple[str, object]]) -> str | None:
     ):
         return None
     return shares[values.index(top)][0]
+
+
+def _is_asked(key: str, question: str) -> bool:
+    """Say whether a question names a key: "free" of {"sold": 136, "free": 64}."""
+    words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower())
+    return bool(words) and set(words) <= set(re.findall(r"[a-z0-9]+", question.lower()))
 
 
 def _rank(key: str) -> int | None:

@@ -122,7 +122,9 @@ def _whole(text: str, labels: tuple[str, ...]) -> int | None:
     if {label.casefold() for label in labels} <= {"yes", "no", "true", "false"} and len(
         text.strip(" .")
     ) == 1:
-        return distinct(n for n, label in enumerate(labels) if label[:1].upper() == text.strip(" ."))
+        return distinct(
+            n for n, label in enumerate(labels) if label[:1].casefold() == text.strip(" .").casefold()
+        )
     wanted = "" if re.search("[✗✘❌×✓✔✅]", text) else _same(text)
     known = distinct(owner for name, owner in zip(names, owners, strict=True) if _same(name) == wanted)
     if known is None and wanted:

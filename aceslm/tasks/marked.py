@@ -75,11 +75,11 @@ _FILLER = (
 )
 _ABROAD = (
     r"(?:正确)?(?:答案|选项)(?:应该)?(?:是|为|[:：])|(?:应?选择?|正解は|答えは)\s?[:：]?(?=\s?[(（]?[A-Z])"
-    r"|\b(?:antwort|lösung) (?:ist|lautet)\b"
-    r"|\bréponse(?: correcte)? est\b(?: la\b| le\b)?"
-    r"|\brespuesta(?: correcta)? es\b(?: l[ao]s?\b| el\b)?|\brisposta(?:"
-    r" corretta)? è|\bresposta(?: correta)? é"
-    r"|\b(?:antwort|réponse|respuesta|risposta|resposta)\s?:"
+    r"|\b(?:antwort|l[oö]sung) (?:ist|lautet)\b"
+    r"|\br[eé]ponse(?: correcte)? est\b(?: la\b| le\b)?"
+    r"|\brespuesta(?: correcta)? es\b(?: l[ao]s?\b| el\b)?(?: opci[oó]n\b| letra\b)?|\brisposta(?:"
+    r" corretta)? [eè]\b|\bresposta(?: correta)? [eé]\b"
+    r"|\b(?:antwort|r[eé]ponse|respuesta|risposta|resposta)\s?:"
 )
 _NOUN_TAIL = r"(?:s|\(s\))?(?:[ _](?:choice|option|letter|label|value))?(?: ?\([^()\n]{0,40}\))?"
 _OF = r"(?:\s(?:to|for|of|in|here|from|given|i|we)\b[^.:=\n?]{0,90}?)?"

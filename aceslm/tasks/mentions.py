@@ -61,7 +61,8 @@ _AFFIRMED_AFTER = re.compile(
     r"|only|first-line|indicated|suitable|plausible"
     r"|probable|fitting|consistent|matches|favou?red|ideal)"
     r"|(?:fits|matches|makes (?:the )?most sense|it is\b|wins|describes|explains|applies)\b)"
-    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:yes\b|true\b|correct\b|1\b(?!\.))"
+    r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:this (?:one )?is )?(?:the )?"
+    r"(?:yes\b|true\b|correct\b|1\b(?!\.))"
     r"|^[\"'”’)*_`\].: -]*(?:✓|✔|✅|(?:yes|true|correct)[\s.,;]*$)",
     re.IGNORECASE,
 )

@@ -27,6 +27,7 @@ _DATE = re.compile(
 
 
 _DENIED = re.compile(r"\bnot\s+[$€£]?[0-9][0-9.,]*", re.IGNORECASE)
+_RATE = re.compile(r"\b(?:in|per|every|each) 1 (?:second|minute|hour|day|week|month|year)\b", re.IGNORECASE)
 _TO_ONE = re.compile(r"(?<=[0-9])(?:\s?:\s?|\sto\s)1(?![0-9.])")
 
 
@@ -78,11 +79,16 @@ _REASON = re.compile(
 
 
 _OUT_OF = re.compile(
-    r"\s(?:(?:\w+ ){0,2})?(?:out )?of (?:the |a |all |its |their )?(?:total of )?$", re.IGNORECASE
+    r"\s(?:(?:\w+ ){0,2})?(?:out )?(?<!drop )(?<!fall )(?<!rise )(?<!gain )(?<!crease )(?<!change )"
+    r"(?<!growth )of (?:the |a |all |its |their )?(?:total of )?$",
+    re.IGNORECASE,
 )
 
 
-_ORIGIN = re.compile(r"\b(?:from|between) [^.;\n]{1,40}?\b(?:to|and) [^.,;\n]{1,25}", re.IGNORECASE)
+_ORIGIN = re.compile(
+    r"\b(?:from|between) (?:[^.;\n]|\.(?=[0-9])){1,40}?\b(?:to|and) (?:[^.,;\n]|[.,](?=[0-9])){1,25}",
+    re.IGNORECASE,
+)
 
 
 _READ = 30  # numbers at either end of a sentence; more of them are no answer anyway
@@ -92,7 +98,7 @@ def answers(text: str) -> list[Quantity]:
     """Return the numbers of a text that can be its answer; all of them where none can."""
     found = list(quantities(text))
     found = [*found[:_READ], *found[_READ:][-_READ:]]
-    for hidden in (LISTED, _DATE, _TO_ONE, _DENIED):
+    for hidden in (LISTED, _DATE, _TO_ONE, _RATE, _DENIED):
         found = _kept(found, _shown(hidden, text))
     found = [one for one in found if not _is_year(one, text)] or found
     found = [one for one in found if not _is_name(one, text)] or found

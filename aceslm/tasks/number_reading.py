@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 from aceslm.tasks.json_answers import json_answer
-from aceslm.tasks.marked import answer_text, bold, concluded, marks_of, plain_latex, stated
+from aceslm.tasks.marked import answer_text, bold, concluded, doubts, marks_of, stated
 from aceslm.tasks.number_candidates import LISTED, answers
 from aceslm.tasks.number_sentences import (
     CONVERSION,
@@ -35,8 +35,8 @@ from aceslm.tasks.number_sentences import (
     telling_sentence,
     whole_number,
 )
-from aceslm.tasks.numerals import digits_for_words
-from aceslm.tasks.quantities import Quantity, quantities, tidy
+from aceslm.tasks.number_wording import plainly
+from aceslm.tasks.quantities import Quantity, quantities
 from aceslm.tasks.units import UNIT
 
 _MARKS = marks_of("result|solution|final value|final result|final total|final amount")
@@ -58,22 +58,37 @@ def read_quantity(text: str, question: str = "") -> Quantity | None:
 
     The question only serves to tell which of two units or labels was asked for.
     """
-    text = answer_text(text, question)
-    if (answers := json_answer(text)) is not None:
-        return _only([pick(_plainly(one), question) for one in answers])
+    text = answer_text(_CODE.sub("", text), question)
+    if (answers := json_answer(text, question)) is not None:
+        return _only([pick(plainly(one, question), question) for one in answers])
     if re.search(r"\bkelvin\b|\btemperature", question, re.IGNORECASE):
         text = re.sub(r"(?<=[0-9])K\b", " K", text)
     if _NO_CHANGE.fullmatch(text) and re.search(
         r"chang|increas|decreas|differen|grow|rise|fall", question, re.IGNORECASE
     ):
         text = "0"
-    text = _plainly(text)
+    text = plainly(text, question)
     for read in (_stated, _first_line, _results, _bold, _lines):
         if read is _results and _DANGLING.search(text.rstrip("*_ ")):
             return None  # cut off before its result
         if (found := read(text, question)) is not None:
-            return found if isinstance(found, Quantity) else None
+            return found if isinstance(found, Quantity) and _fits(found, text, question) else None
     return None
+
+
+_CODE = re.compile(r"^```(?:python|py|js|javascript|java|c|cpp|r|sql|bash)$.*?(?:^```$|\Z)", re.M | re.S)
+_IN_YEAR = re.compile(r"\b(?:in|for|of|during|fiscal|at the end of) ((?:19|20)[0-9]{2})\b", re.IGNORECASE)
+
+
+def _fits(found: Quantity, text: str, question: str) -> bool:
+    """Say whether a number can be what was asked for: no "27 / 33" marbles, nor the year of the question."""
+    counted = re.search(r"\bhow many\b", question, re.IGNORECASE)
+    shared = "=" not in text and any(
+        " / " in text[one.start : one.end] and one.value == found.value and one.value % 1
+        for one in quantities(text)
+    )
+    restated = not found.scale and str(found) in _IN_YEAR.findall(question)
+    return not (counted and shared) and not restated
 
 
 _DANGLING = re.compile(
@@ -102,22 +117,13 @@ def refuses(text: str) -> bool:
     return bool(_REFUSAL.search(text))
 
 
-_PARTS = {"half": "0.5", "quarter": "0.25", "third": "1/3"}
-_PART = re.compile(r"\A\W*(?:an? )?(half|quarter|third)\W*\Z", re.IGNORECASE)
-_MINUS = re.compile(
-    r"(\A\W*|\b(?:is|was|of|by|about|approximately|at) |[:=] ?)(?:minus|negative) (?=[$€£]?\.?[0-9])",
-    re.IGNORECASE,
-)
 _NO_CHANGE = re.compile(r"\W*(?:there (?:is|was) )?(?:no change|unchanged|nil)\W*", re.IGNORECASE)
-
-
-def _plainly(text: str) -> str:
-    text = _PART.sub(lambda match: _PARTS[match[1].lower()], tidy(plain_latex(text)))
-    return _MINUS.sub(r"\1-", digits_for_words(text))
 
 
 def _stated(text: str, question: str) -> Reading:
     for mark in stated(text, _MARKS):
+        if mark.direct and doubts(mark.line):
+            return SEVERAL
         reading = direct(mark.line) if mark.direct else pick(telling_sentence(mark.line), question)
         if reading is None and not mark.direct and mark.block != mark.line:
             reading = pick(mark.block, question)
@@ -172,6 +178,9 @@ def _lines(text: str, question: str) -> Reading:
         return last
     if (reading := labelled(lines, question) or _variable(text, question)) is not None:
         return reading
+    opening = [direct(line) for line in lines]
+    if len(lines) > 1 and None not in opening and isinstance(agreed(opening), Several):
+        return SEVERAL
     sentences = [one for line in _essence(text).split("\n") for one in SENTENCE.split(line)]
     whole = agreed([found for one in sentences if (found := _unmarked(one, question)) is not None])
     if isinstance(whole, Several) and len(lines) > 1 and not LISTED.match(lines[-1]):
@@ -243,7 +252,7 @@ def value_of(sentence: str, question: str = "", *, whole: bool = False) -> str |
 
     With `whole` a number and its unit alone ("3 segments", "about 5") count too.
     """
-    text = _plainly(sentence[:_SENTENCE_READ]).replace("**", "").replace("__", "")
+    text = plainly(sentence[:_SENTENCE_READ]).replace("**", "").replace("__", "")
     if not any(map(str.isdigit, text)):
         return None
     found = pick(text, question)

@@ -21,7 +21,7 @@ SENTENCE = re.compile(
 LIST_NUMBER = re.compile(r"^[0-9]{1,2}[.)] (?=[-$€£~(]?\s?\.?[0-9])")
 
 _RANGE = re.compile(
-    r"^(?:\s?[a-z%$]{0,12})?\s*(?:-|to|or|and(?! (?:that|this|it|so|therefore|the"
+    r"^(?:\s?[a-z%$]{0,12})?\s*(?:-|to|or|vs\.?|versus|and(?! (?:that|this|it|so|therefore|the"
     r"|is)\b)|,|;|through|up to)\s*(?:about |perhaps |maybe |even )?[$€£]?\(?-?\.?[0-9]",
     re.IGNORECASE,
 )
@@ -86,7 +86,7 @@ _UNITS = re.compile(r"\s?(?:[^\W\d]{1,12}|[°²³/%])(?:[ /][^\W\d]{1,12}){0,2}[
 
 def whole_number(text: str) -> Quantity | None:
     """Return the number that makes up a text, but for a unit behind it and "about" in front."""
-    text = _ABOUT.sub("", text.strip(" *_`\"'$~≈\n").rstrip(" .*"))
+    text = _ABOUT.sub("", text.strip(" *_`\"'$~≈\n").rstrip(" .*+"))
     if (found := as_quantity(text)) is not None:
         return found
     quantity = next(iter(quantities(text)), None) if len(text) < 80 else None
@@ -97,6 +97,8 @@ def whole_number(text: str) -> Quantity | None:
 
 def labelled(lines: Sequence[str], question: str) -> Reading:
     """Read "2018: 40 / 2019: 42": the value whose label the question names, else several."""
+    if all("|" in line for line in lines):
+        lines = [re.sub(r"\s*\|\s*", ": ", line.strip("| ")) for line in lines if re.search(r"[0-9]", line)]
     lines = [part for line in lines for part in re.split(r"[,;]\s(?=[^,;:]{1,40}:\s)", line)]
     rows = [re.fullmatch(r"\W*([^:\n]{1,60}):\s+(.+)", line) for line in lines]
     parted = [(row[1], found) for row in rows if row and (found := direct(row[2])) is not None]
@@ -147,7 +149,11 @@ def _is_range(before: str, after: str) -> bool:
 
 def pick(text: str, question: str) -> Reading:
     """Return the one value that a sentence or line gives."""
-    text = LIST_NUMBER.sub("", _LABEL.sub("", text.replace("**", "").replace("__", "")))
+    text = text.replace("**", "").replace("__", "")
+    counted = _COUNTED.match(text)
+    text = LIST_NUMBER.sub("", counted.group() if counted else _LABEL.sub("", text))
+    if (reading := _moved(text, question)) is not None:
+        return reading
     if "=" in text or "≈" in text:
         if (result := equation(*_last_part(text), question)) is not None:
             return result
@@ -156,6 +162,30 @@ def pick(text: str, question: str) -> Reading:
     if (reading := _converted(text, question) or _first_said(text)) is not None:
         return reading
     return _only_answer(text)
+
+
+_COUNTED = re.compile(r"there (?:are|were) [0-9]+ [^:0-9]{1,40}:", re.IGNORECASE)
+_FROM_TO = re.compile(r"\bfrom (\S*[0-9]\S*(?: [a-z]+)?) to (\S*[0-9][^\s,;]*)", re.IGNORECASE)
+_MOVE = re.compile(
+    r"\b(?:rose|fell|grew|dropped|increased|decreased|declined|climbed|went up|went down)"
+    r" (?:by )?([$€£]?[0-9]\S*)"
+    r" to [$€£]?[0-9]",
+    re.IGNORECASE,
+)
+_NEW = re.compile(r"\b(?:new|after|final|now|current|latest|end up|became)\b", re.IGNORECASE)
+_OLD = re.compile(r"\b(?:old|before|original(?:ly)?|initial(?:ly)?|previous(?:ly)?|former)\b", re.IGNORECASE)
+_CHANGE = re.compile(r"\bby how (?:much|many)\b|\bhow much did\b|\bchange\b|\bincrease\b|\bdecrease\b", re.I)
+
+
+def _moved(text: str, question: str) -> Reading:
+    """Read "it rose from 120 to 150" and "rose 30 to 150" as the end, or the change, that is asked for."""
+    if (move := _MOVE.search(text)) is not None and _CHANGE.search(question):
+        return whole_number(move[1])
+    ends = _FROM_TO.search(text)
+    old, new = bool(_OLD.search(question)), bool(_NEW.search(question))
+    if ends is None or old == new or len(quantities(text)) != 2:
+        return None
+    return whole_number(ends[1] if old else ends[2].rstrip("."))
 
 
 def _converted(text: str, question: str) -> Reading:

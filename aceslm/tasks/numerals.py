@@ -35,7 +35,8 @@ _AND = "|".join(rf"(?<={word})\sand\s" for word in ("hundred", *_BIG))
 _RUN = re.compile(
     rf"(?<![\w.,'-])(?:an?\s(?=(?:hundred|thousand|million|billion|trillion|dozen)\b))?"
     rf"(?:{_NUMBER}|dozen)(?:(?:\s|-|{_AND})(?:{_NUMBER}|dozen)){{0,12}}(?:\sand\sa\s(?:half|quarter)"
-    r"(?:\s(?:thousand|[mbtr]+illion))?)?(?![\w'])",
+    r"(?:\s(?:thousand|[mbtr]+illion))?)?"
+    r"(?![\w']|-(?:fir|seco|thi|four|fif|six|seven|eigh|nin)(?:st|nd|rd|th)\b)",
     re.IGNORECASE,
 )
 _POINT = re.compile(

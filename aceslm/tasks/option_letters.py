@@ -18,7 +18,7 @@ _LEFT = (
     " were being rather hence, i'd then exclude by"
     "  leaves leaving conclude go going with would maybe perhaps possibly potentially consider "
     "considering prefer i however although though yet still"
-    " even instead ist est es lettre opción letra buchstabe lettera"
+    " even instead ist est es lettre opción opcion letra buchstabe lettera"
 )
 
 _LEFT_WORDS = frozenset(_LEFT.split())

@@ -58,7 +58,7 @@ def _phrase(phrase: str) -> str:
     signed = re.search(r"[-−–]\s?$", phrase[: tokens[0].start()])
     opening = r"(?<![^\W_])" + (r"(?<![0-9][.,])" if first.isdigit() else "")
     if first.isdigit():
-        opening = rf"{opening}(?<![-−–])" if not signed else r"[-−–]\s?"
+        opening = rf"{opening}(?<![-−–])(?<![0-9]\s[-–]\s)" if not signed else r"[-−–]\s?"
     closing = r"(?![^\W_])" + (r"(?![.,][0-9]|\s?[-–]\s?[0-9])" if last.isdigit() else "")
     return opening + "".join(pieces) + closing
 
@@ -73,7 +73,7 @@ def only_holder(text: str, things: tuple[str, ...]) -> int | None:
     Endings do not count ("anomalies"); a name that denies the text ("no anomaly") does not hold it.
     """
     said = _stems(text)
-    if not said or len(said) > _HELD or not any(word.isdigit() or len(word) > 3 for word in said):
+    if not said or len(said) > _HELD or not any(word[-1].isdigit() or len(word) > 3 for word in said):
         return None
     holders = [n for n, thing in enumerate(things) if _holds(_stems(thing), said)]
     return holders[0] if len(holders) == 1 else None

@@ -30,6 +30,7 @@ _WORDS = {
     "bn": "billion",
     "tn": "trillion",
     "pct": "percent",
+    "pp": "percent",
     "mln": "million",
 }
 _SUFFIXES = {"k": "thousand", "m": "million", "mm": "million", "b": "billion", "t": "trillion"}
@@ -61,7 +62,7 @@ _QUANTITY = re.compile(
     (?:\s?/\s?(?P<divisor>(?=[0-9.,]*[1-9])(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]{1,9}(?:\.[0-9]{1,9})?))(?![0-9/]|\.[0-9]))?
     (?P<inner>\s?%)?
     (?P<close>\s*\))?
-    (?:\s*(?P<scale>%|(?:percent(?:age)?|per\s+cent|pct|thousand|million|billion|trillion|hundred|dozen|lakh|crore
+    (?:\s*(?P<scale>%|(?:percent(?:age\s+point)?(?:age)?|pp|per\s+cent|pct|thousand|million|billion|trillion|hundred|dozen|lakh|crore
         |mn|mln|bn|tn)s?\b)
       |\s?(?P<suffix>[kbt]|mm?)\b)?""",
     re.VERBOSE | re.IGNORECASE,

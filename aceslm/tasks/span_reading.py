@@ -20,7 +20,7 @@ from itertools import takewhile
 from aceslm.tasks.asked import EDGES, Asked
 from aceslm.tasks.enumerations import BULLET, INLINE_BULLET, clean, enumerated, json_list, numbers_of, tidied
 from aceslm.tasks.json_answers import json_answer
-from aceslm.tasks.marked import answer_text, concluded, marks_of, plain_latex, stated
+from aceslm.tasks.marked import answer_text, concluded, doubts, marks_of, plain_latex, stated
 from aceslm.tasks.number_reading import refuses, value_of
 from aceslm.tasks.quantities import as_quantity
 from aceslm.tasks.text import first_sentence
@@ -40,7 +40,7 @@ _AFTER_SENTENCE = re.compile(
 _SUBJECT = re.compile(
     r"^(.{2,200}?)\s(?:is|are|was|were|has|had|have|includes?|included|consists? of"
     r"|comprises?|covers?|lists?|shows?|lasts?(?: for)?"
-    r"|grew|fell|rose|took place|began|ended)\s+(?=\S)",
+    r"|grew|fell|rose|took place|began|ended):?\s+(?=\S)",
     re.IGNORECASE,
 )
 _PARTICIPLE = re.compile(r"(\w+)\s+(?:(?:in|at|by|on|from|as|to)\s+)?", re.IGNORECASE)
@@ -57,19 +57,27 @@ _SERIES = re.compile(
 _CONCLUDES = frozenset(
     ("so", "therefore", "thus", "hence", "consequently", "finally", "in conclusion", "overall")
 )
+_ONE_QUOTED = re.compile(r"\"[^\"]+\"\.?|“[^“”]+”\.?")
 _TOTAL = re.compile(r"\b(?:count|total|number)\W{1,4}([0-9]{1,4})\W*$", re.IGNORECASE)
 _NOTHING = re.compile(
-    r"(?:n/?a|none given|not (?:available|applicable|provided|specified|mentioned"
-    r"|given|stated|found)|unknown|no answer|i (?:do not|don['’]t) know"
-    r"|see the .{0,40}|the answer|no data|insufficient data)\W*",
+    r"(?:n/?a|none given|(?:(?:it|this|that) is )?not (?:available|applicable|provided|specified|mentioned"
+    r"|given|stated|found)(?: (?:in|by) (?:the|this) \w+)?|unknown|no answer|i (?:do not|don['’]t) know"
+    r"|see the .{0,40}|the answer|no data|insufficient data"
+    r"|(?:several|some|many|various|multiple) \w+ (?:are|were) (?:mentioned|listed|named|given|shown)"
+    r"|.{0,40} (?:is|are|was|were|can be) (?:shown|listed|given|found|provided|reported) (?:in|by) the"
+    r" (?:table|text|context|passage|report)(?: (?:above|below))?"
+    r"|\W*(?:insert |your |the )+answer(?: here)?)\W*",
     re.IGNORECASE,
 )
 _OPEN_END = re.compile(r"(?::|=|\?|\s(?:is|are|was|were|the|of|and|by|we|to|with))$", re.IGNORECASE)
 _UNDECIDED = re.compile(
-    r"(?:(?:it|this|that|the \w+)\s+(?:is|was|could be|may be)\s+)?(?:either\b.*\bor\b"
+    r"(?:[^.;\n]{1,60}?\s(?:is|was|are|were|could be|may be)\s+)?(?:either\b.*\bor\b"
     r"|(?:somewhere )?between \W?[0-9].* and \W?[0-9])",
     re.IGNORECASE,
 )
+_FORMULA = re.compile(r"[^=]{1,60}=[^=0-9]*[a-z)] [-+*/x×÷] [(a-z][^=0-9]*", re.IGNORECASE)
+_SUM = re.compile(r"[-+*/x×÷0-9.,$%() ]*[0-9)%] [-+*/x×÷] [$(0-9][-+*/x×÷0-9.,$%() ]*")
+_MOVED = re.compile(r"\D*\bfrom \D{0,3}[0-9][0-9.,%]* to \D{0,3}[0-9][0-9.,%]*\D{0,20}")
 _IN_SCALE = re.compile(r"(?<=[0-9)])[\s,]*\(?\s*in (thousand|million|billion)s?\)?\.?$", re.IGNORECASE)
 _BECAUSE = re.compile(r"\b(?:because(?: of)?|due to|caused by|thanks to)\s+", re.IGNORECASE)
 _SINCE = re.compile(
@@ -77,6 +85,7 @@ _SINCE = re.compile(
     r"|was|are)|according to)\b",
     re.IGNORECASE,
 )
+_YEAR_ONLY = re.compile(r"\s\((?:1[0-9]|20)[0-9]{2}\)\.?")
 _NOTE = re.compile(r"\s+\([^()]*[0-9][^()]*\)\.?$")
 _SMALL = frozenset(
     "the a an of in for to and or by on at as from with its it this that these those"
@@ -94,7 +103,7 @@ def read_spans(text: str, *, question: str = "", context: str = "") -> tuple[str
     if (answers := json_answer(text)) is not None:
         return clean(answers) if len(answers) != 1 else _line(answers[0], asked)
     if (items := json_list(text)) is not None:
-        return clean(items)
+        return clean(items) if len(items) != 1 else _line(items[0], asked)
     text = plain_latex(text)
     for mark in stated(text, _MARKS):
         if any(map(str.isalnum, mark.line)):
@@ -127,6 +136,14 @@ def _conclusion(text: str, asked: Asked) -> tuple[str, ...] | None:
 def _block(text: str, asked: Asked) -> tuple[str, ...]:
     """Read a list, or the first line of prose."""
     lines = [line for line in text.split("\n") if any(map(str.isalnum, line))]
+    if (
+        asked.count
+        and len(lines) > 1
+        and as_quantity(tidied(lines[0]))
+        and not BULLET.match(lines[0])
+        and all(map(BULLET.match, lines[1:]))
+    ):
+        return (tidied(lines[0]),)
     if len(lines) > 1 and lines[0].rstrip(" *").endswith(":") and not BULLET.match(lines[0]):
         lines = lines[1:]
     if not lines:
@@ -171,18 +188,43 @@ def _are_items(lines: Sequence[str], asked: Asked, *, whole: bool) -> bool:
 
 def _line(line: str, asked: Asked) -> tuple[str, ...]:
     """Read one line: a span, an enumeration, or a sentence that gives either."""
+    if _ONE_QUOTED.fullmatch(line) and numbers_of(tidied(line)) is None:
+        return (tidied(line),)
     line = tidied(line[:_LINE_READ])
     if (numbers := (line,) if as_quantity(line) else numbers_of(line)) is not None:
         return numbers
     if asked.quotes(line):
         return (line,)
-    if refuses(line) or _NOTHING.fullmatch(line) or _OPEN_END.search(line) or _UNDECIDED.match(line):
+    if (
+        _is_undecided(line, asked)
+        or refuses(line)
+        or _NOTHING.fullmatch(line)
+        or _OPEN_END.search(line)
+        or _UNDECIDED.match(line)
+    ):
         return ()
     line = tidied(_once(_cut(line, asked)))
     if (noted := _IN_SCALE.search(line)) is not None:
         items = _said(line[: noted.start()], asked) or ("",)
         return (*items[:-1], f"{items[-1]} {noted[1].lower()}")
     return _said(line, asked)
+
+
+def _is_undecided(line: str, asked: Asked) -> bool:
+    """Say whether a line names two values where one was asked for, or only how to find the value."""
+    if doubts(line) or _FORMULA.fullmatch(line) or (_SUM.fullmatch(line) and not as_quantity(line)):
+        return True
+    sides = re.split(r",? or (?:the )?", line.rstrip("."))
+    if (
+        len(sides) == 2
+        and len({bool(re.match(r"\D?[0-9]", side)) for side in sides}) == 1
+        and sides[0][:1].isdigit()
+    ):
+        return True
+    if asked.several:
+        return False
+    moved = _ONE_VALUE.search(asked.question) and _MOVED.fullmatch(line)
+    return bool(moved) or bool(re.fullmatch(r"[^\W\d]+ / [^\W\d]+", line.rstrip(".")))
 
 
 def _said(line: str, asked: Asked) -> tuple[str, ...]:
@@ -206,6 +248,8 @@ def _cut(line: str, asked: Asked) -> str:
         return line[reason.end() :] if reason and 2 <= len(line[: reason.start()].split()) <= 8 else line
     line = _SINCE.split(line, maxsplit=1)[0]
     note = _NOTE.search(line)
+    if note and _YEAR_ONLY.fullmatch(note.group()) and line[: note.start()].replace(" ", "").isalpha():
+        return line  # "Clean Water Act (1972)"
     return line[: note.start()] if note and any(map(str.isalnum, line[: note.start()])) else line
 
 
