@@ -23,7 +23,7 @@ _REASONING = re.compile(r"</(?:think|thinking|thought|reasoning|scratchpad)>", r
 _OPEN_REASONING = re.compile(r"<(?:think|thinking|thought|reasoning|scratchpad)>", re.IGNORECASE)
 # Small models go on to invent the next question, or repeat the instruction; that is not the answer any more.
 _NEXT_QUESTION = re.compile(
-    r"^[#*\W]*(?:(?:(?:(?:next|new|another|example) )?(?:question|problem)(?: ?\d+)?"
+    r"^[^\w\n]*(?:(?:(?:(?:next|new|another|example) )?(?:question|problem)(?: ?\d+)?"
     r"|context|options|q ?\d*|user|human|instruction"
     r"|input|text|passage|sentence|review|tweet|example(?: \d+)?)\**\s?:"
     r"|choose one of these\b|answer with (?:only )?the (?:number|letter|words)\b)",
@@ -194,7 +194,7 @@ def marks_of(nouns: str, verbs: str = "", *, corrections: bool = True) -> re.Pat
         rf"|{_ABROAD}"
         rf"|(?<!each )(?<!every )(?<!other )(?<!these )(?<!all )\b(?:{_QUALITY}\s+){{0,3}}"
         rf"(?:(?:answer|ans\.?){_NOUN_TAIL}{_OF}|(?:{nouns}){_NOUN_TAIL})[*_\"'`]*\s*{_IS}"
-        rf"|^[#*_\s]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b"
+        rf"|^[#*_ ]*(?:(?:the|my|your) )?(?:{_QUALITY} )*(?:answer|{nouns})[*_]*(?:$|\s(?=[(\[*]*(?:[A-Z]\b"
         rf"|[-$0-9])))"
         rf"|(?<![-\w])(?P<direct>{_CORRECTION if corrections else '(?!)'}){chosen}",
         re.IGNORECASE | re.MULTILINE,
