@@ -8,6 +8,7 @@ read; at most 2 % of the replies that a reader could mark are left unparsed.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
@@ -104,6 +105,21 @@ def test_at_most_one_reply_in_fifty_that_a_reader_could_mark_is_unparsed(kind: s
     readable = [row for row in _rows(kind) if row["want"] is not None]
     unparsed = [f"{row['reply']!r}: means {row['want']}" for row in readable if READERS[kind](row) is None]
     assert len(unparsed) <= 0.02 * len(readable), unparsed
+
+
+@pytest.mark.parametrize("kind", READERS)
+@pytest.mark.parametrize(
+    "piece", ["\n* ", "\nCheck", "A | ", "from 5 to 6 ", "word - ", "1 / ", "not normal ", "Answer: A\n"]
+)
+def test_a_reply_that_repeats_itself_without_end_is_read_in_linear_time(kind: str, piece: str) -> None:
+    row = {
+        "reply": piece * (20_000 // len(piece)),
+        "options": ["normal", "1.2 mg"],
+        "question": "How many are left?",
+    }
+    begun = time.perf_counter()
+    READERS[kind](row)
+    assert time.perf_counter() - begun < 5
 
 
 def test_the_tables_are_large_and_hold_replies_that_say_nothing() -> None:

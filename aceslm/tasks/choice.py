@@ -183,6 +183,6 @@ def _is_list(text: str, shown: tuple[str, ...]) -> bool:
     text = text.replace("**", "")
     text = without_phrases(text, [(one.start, one.end) for one in find_phrases(text, option_phrases(shown))])
     listed = re.findall(rf"(?:^|[\s(])\(?([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
-    heads = re.findall(rf"^[-*\s(]*([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
+    heads = re.findall(rf"^[-*_ (]*([{letters}])[.):](?=\s|$)", text, re.MULTILINE)
     in_line = len(set(listed)) > 1 and listed[0] == "A" and "\n" not in text and listed == sorted(listed)
     return len(set(heads)) > 1 or in_line

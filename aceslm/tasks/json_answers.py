@@ -22,6 +22,7 @@ _OTHER_KEYS = re.compile(
 )
 
 
+_SUMMED = re.compile(r"total|number|amount")
 _WORDED = re.compile(r"(?:(?:answer|option|choice)[ _]?)?(?:text|content)", re.IGNORECASE)
 
 
@@ -44,7 +45,7 @@ def _answer_of(entries: dict[object, object], question: str = "") -> list[str] |
         (rank, -n, key) for n, key in enumerate(map(str, entries)) if (rank := _rank(key)) is not None
     )
     asked = [key for key in entries if _is_asked(str(key), question)]
-    if len(asked) == 1 and (not keys or keys[0][0] > 2):
+    if len(asked) == 1 and (not keys or _SUMMED.search(keys[0][2].lower())):
         return _texts(entries[asked[0]])
     if keys:
         _, _, key = keys[0]
@@ -97,6 +98,8 @@ def likeliest(shares: Sequence[tuple[str, object]]) -> str | None:
 def _is_asked(key: str, question: str) -> bool:
     """Say whether a question names a key: "free" of {"sold": 136, "free": 64}."""
     words = re.findall(r"[a-z0-9]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", key).lower())
+    if _OTHER_KEYS.search("".join(words)) or words == ["a"]:
+        return False
     return bool(words) and set(words) <= set(re.findall(r"[a-z0-9]+", question.lower()))
 
 

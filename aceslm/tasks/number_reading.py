@@ -87,7 +87,8 @@ def _fits(found: Quantity, text: str, question: str) -> bool:
         " / " in text[one.start : one.end] and one.value == found.value and one.value % 1
         for one in quantities(text)
     )
-    restated = not found.scale and str(found) in _IN_YEAR.findall(question)
+    year = re.search(r"\b(?:which|what) (?:of|(?:fiscal )?years?)\b|\bwhen\b", question, re.IGNORECASE)
+    restated = not year and not found.scale and str(found) in _IN_YEAR.findall(question)
     return not (counted and shared) and not restated
 
 
