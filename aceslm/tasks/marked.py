@@ -8,8 +8,9 @@ Strongest first:
 4. what a line or bold type sets apart.
 
 Within one kind the last mark counts, unless two lines, one after the other, bear the same mark: they are two
-values. A correction that only doubts takes the answer back. Lines that check the answer are not read. A mark with several values in it marks none of them; reasoning that only
-mentions a value never wins over a mark. Pure functions that never raise and take linear time.
+values. A correction that only doubts takes the answer back. Lines that check the answer are not read. A mark
+with several values in it marks none of them; reasoning that only mentions a value never wins over a mark.
+Pure functions that never raise and take linear time.
 """
 
 from __future__ import annotations
