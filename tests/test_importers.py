@@ -243,8 +243,8 @@ def test_tatqa_gold_is_kept_as_published(tmp_path: Path) -> None:
     assert [(s.answer_type, s.answer, s.scale) for s in samples] == [
         ("span", "$5", "million"),
         ("span", '["cash", "debt", ""]', ""),
-        ("number", "-12.6", "percent"),
-        ("number", "2", ""),
+        ("span", "-12.6", "percent"),
+        ("span", "2", ""),
     ]
     assert [metadata(s)["answer_type"] for s in samples] == ["span", "multi-span", "arithmetic", "count"]
     assert metadata(samples[2])["derivation"] == "(44.1-56.7)/56.7"
@@ -287,10 +287,13 @@ def test_a_tatqa_context_that_shares_a_paragraph_with_what_is_learnt_from_is_not
     assert {one.context_id for one in alone.samples} == {"x", "y"}
 
 
-def test_only_one_answer_type_may_be_kept(tmp_path: Path) -> None:
+def test_only_one_published_type_may_be_kept_and_the_samples_do_not_show_it(tmp_path: Path) -> None:
     report = import_dataset("tatqa", tatqa_folder(tmp_path), only="span")
-    assert {one.answer_type for one in report.samples} == {"span"}
+    assert {metadata(one)["answer_type"] for one in report.samples} == {"span", "multi-span"}
     assert len(report.samples) + len(report.dropped) == 52
+    assert {reason for _, reason in report.dropped} == {"published as arithmetic", "published as count"}
+    computed = import_dataset("tatqa", tatqa_folder(tmp_path), only="number")
+    assert {metadata(one)["answer_type"] for one in computed.samples} == {"arithmetic", "count"}
     with pytest.raises(UsageError, match="did you mean 'span'"):
         import_dataset("tatqa", tatqa_folder(tmp_path), only="spam")
 

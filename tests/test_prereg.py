@@ -350,3 +350,24 @@ def test_what_is_planned_again_is_no_extension(tmp_path: Path) -> None:
     plans = load_plans(RunPaths(next((tmp_path / "results").glob("grid-*"))))
     again = replace(plans[0], number=2, shards=tuple(replace(one, shard_id="x") for one in plans[0].shards))
     assert looked_at([*plans, again]) == {}
+
+
+def test_what_follows_a_pilot_is_no_extension_and_a_raised_limit_after_it_is(tmp_path: Path) -> None:
+    write_run(prepared(tmp_path, limit=2))
+    (pilot,) = load_plans(RunPaths(next((tmp_path / "results").glob("grid-*"))))
+    pilot = replace(pilot, is_pilot=True)
+    whole = replace(pilot, is_pilot=False, shards=(replace(pilot.shards[0], ranges=((2, 4),)),))
+    more = replace(whole, shards=(replace(pilot.shards[0], ranges=((4, 6),)),))
+    assert looked_at([pilot, whole]) == {}
+    assert looked_at([pilot, whole, more]) == {"t0": 4}
+
+
+def test_a_record_of_looks_that_cannot_be_read_costs_a_merge_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    paths = ran(prepared(tmp_path, limit=2))
+    paths.looks.parent.mkdir(exist_ok=True)
+    paths.looks.write_text('{"run": "x", "sample_ids": ["a"]}')
+    merge_and_show(paths, as_json_=False)
+    assert paths.report.exists()
+    assert "of another version" in caplog.text

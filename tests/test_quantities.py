@@ -17,6 +17,19 @@ from aceslm.tasks.quantities import MULTIPLIERS, as_quantity, quantities, tidy
         ("1,234", "1234", ""),
         ("12,34,567.5", "1234567.5", ""),
         ("1\u00a0234", "1234", ""),
+        ("56 789", "56789", ""),
+        ("56\u2009789", "56789", ""),
+        ("1.234.567", "1234567", ""),
+        ("1.234,5", "1234.5", ""),
+        ("1'234'567", "1234567", ""),
+        ("12,5", "12.5", ""),
+        ("3 1/2", "3.5", ""),
+        ("2\u00bd", "2.5", ""),
+        ("5 crore", "50000000", ""),
+        ("2 dozen", "24", ""),
+        ("$ (3.5)", "-3.5", ""),
+        ("5M", "5", "million"),
+        ("5 m", "5", ""),
         ("$1,234.50", "1234.50", ""),
         ("US$5", "5", ""),
         ("EUR 5", "5", ""),
@@ -38,7 +51,7 @@ from aceslm.tasks.quantities import MULTIPLIERS, as_quantity, quantities, tidy
         ("$1.2bn", "1.2", "billion"),
         ("$5m", "5", "million"),
         ("$5K", "5", "thousand"),
-        ("300K", "300", ""),
+        ("70K", "70", "thousand"),
         (".5", "0.5", ""),
         ("1.5e-3", "0.0015", ""),
         ("2E6", "2000000", ""),
@@ -55,7 +68,7 @@ def test_a_number_is_read_with_its_sign_and_scale(text: str, value: str, scale: 
 
 
 def test_a_digit_inside_a_word_is_no_number() -> None:
-    assert quantities("Q3 H2O FY2019 x^2 COVID") == ()
+    assert quantities("Q3 H2O FY2019 x^2 COVID 1st 22nd 3D") == ()
 
 
 def test_a_dash_between_numbers_is_no_minus() -> None:

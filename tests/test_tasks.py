@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from aceslm.core.values import ANSWER_TYPES, Sample
 from aceslm.tasks import build_messages, gold, judge, permutation
-from aceslm.tasks.text import find_letter, find_number, normalise, parse_number, token_f1
+from aceslm.tasks.choice import read_choice
+from aceslm.tasks.number_reading import read_quantity
+from aceslm.tasks.text import normalise, parse_number, token_f1
 
 OPTIONS = ("Vitamin A", "Beta blocker", "Non-selective beta blocker", "Aspirin")
 CHOICE = Sample("q1", "Which?", "D", choices=OPTIONS, answer_type="choice")
@@ -96,7 +98,7 @@ def test_the_order_of_choices_is_keyed_by_the_sample_id_alone() -> None:
         ("0.5", "", "1/2", 1),
         ("0.5", "", "The answer is 1/2.", 1),
         ("0.33", "", "1/3", 1),
-        ("1", "", "1/0", 1),
+        ("1", "", "1/0", 0),
         ("2019", "", "The answer is 12/31/2019", 0),
         ("1500000", "", "1.5e6", 1),
         ("1500000", "", "1.5 x 10^6", 1),
@@ -144,7 +146,8 @@ def test_spans_survive_case_punctuation_separators_and_signs(answer: str, reply:
     [
         ("Anomalous.", "anomalous"),
         ("The series is normal", "normal"),
-        ("The series is not normal", None),
+        ("The series is not normal", "anomalous"),
+        ("The series is not necessarily normal", None),
         ("normal or anomalous", None),
         ("maybe\nanomalous", "anomalous"),
         ("abnormal", None),
@@ -207,13 +210,15 @@ def test_no_reply_crashes_a_parser(text: str, answer_type: str) -> None:
 @given(st.text(alphabet="0123456789.,-+%$()eE/ x^\u2212Mmilon", max_size=30))
 def test_no_number_like_text_crashes_the_number_parser(text: str) -> None:
     parse_number(text)
-    find_number(text)
+    read_quantity(text)
 
 
 @given(st.integers(-(10**12), 10**12))
 def test_a_number_written_with_separators_is_read_back(value: int) -> None:
     assert parse_number(f"{value:,}") == value
-    assert find_number(f"The answer is ${value:,}." if value >= 0 else f"{value:,}") == (value, "")
+    stated = read_quantity(f"The answer is ${value:,}." if value >= 0 else f"{value:,}")
+    assert stated is not None
+    assert (stated.value, stated.scale) == (value, "")
 
 
 def test_normalisation_and_f1_on_edge_cases() -> None:
@@ -222,4 +227,4 @@ def test_normalisation_and_f1_on_edge_cases() -> None:
     assert token_f1("a b", "") == 0.0
     assert token_f1("", "") == 1.0
     assert token_f1("x y", "y z") == pytest.approx(0.5)
-    assert find_letter("", 4) is None
+    assert read_choice("", OPTIONS) is None

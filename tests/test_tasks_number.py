@@ -27,6 +27,14 @@ def _judge(answer: str, text: str, scale: str = "") -> int:
         ("12.3", "percent", "12.3%"),
         ("12.3", "percent", "12.3 percent"),
         ("12.3", "percent", "0.123"),
+        ("12.3", "percent", "12.3"),
+        ("0.375", "", "37.5%"),
+        ("37.5%", "", "37.5%"),
+        ("37.5%", "", "37.5"),
+        ("37.5%", "", "0.375"),
+        ("-0.1414", "", "-14.14%"),
+        ("1.5", "", "150%"),
+        ("12", "", "twelve"),
         ("1.2", "billion", "1,200 million"),
         ("1.2", "billion", "1.2 billion"),
         ("1.2 billion", "", "1,200,000,000"),
@@ -55,9 +63,13 @@ def test_the_same_number_is_right_however_it_is_written(answer: str, scale: str,
     [
         ("1234", "", "-1234"),
         ("12.5", "million", "12.5"),
+        ("0.375", "", "0.375%"),
+        ("0.375", "", "37.5"),
+        ("37.5%", "", "0.375%"),
+        ("37.5", "percent", "0.375%"),
         ("12.5", "million", "12.5 billion"),
         ("12.5", "", "12.5 million"),
-        ("12.3", "percent", "12.3"),
+        ("12.3", "percent", "1230"),
         ("56789", "", "56790"),
         ("12", "", "12.4"),
         ("12.35", "", "12.36"),
@@ -79,7 +91,7 @@ def test_the_stated_scale_is_recorded() -> None:
     assert judge(sample, "none").predicted_scale is None
 
 
-@pytest.mark.parametrize("text", ["none", "Q3", "", "twelve"])
+@pytest.mark.parametrize("text", ["none", "Q3", "", "twelfth"])
 def test_a_reply_without_a_number_is_unparsed(text: str) -> None:
     sample = Sample("n1", "How much?", "3", answer_type="number")
     assert not judge(sample, text).parsed

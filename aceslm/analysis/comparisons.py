@@ -99,7 +99,7 @@ def compare_modes(
     that only one side has are left out of the pairing and named in the notes.
 
     Args:
-        frame: result rows with at least `result_rows.REQUIRED_COLUMNS`.
+        frame: result rows with at least `rows.REQUIRED_COLUMNS`.
         greedy: whether the rows were decoded greedily: then two seeds of a mode with the same outputs are
             one and its copy, and the copy is refused. Outputs that were sampled may agree by chance.
         extended: task -> samples that had been looked at before more were added (`extensions`).

@@ -4,7 +4,8 @@
 
 A plan is written by one submission; its aggregation shows what it answered. A later plan over further samples
 is a second look at the same question: two looks at p <= 0.05 find a difference that is not there in up to
-one case of twelve. Plans over units that failed, or were split anew, add no sample and are no second look.
+one case of twelve. Plans over units that failed, or were split anew, add no sample and are no second look;
+nor is what follows a pilot, whose rows nobody was shown.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def looked_at(plans: Sequence[Plan]) -> dict[str, int]:
     """Return for each task that was extended the number of samples of the first plan."""
     first: dict[str, int] = {}
     samples: dict[str, set[int]] = {}
+    measured: dict[str, set[int]] = {}  # by pilots that no look has followed yet
     for plan in plans:
         met: dict[str, set[int]] = {}
         for shard in plan.shards:
@@ -26,8 +28,13 @@ def looked_at(plans: Sequence[Plan]) -> dict[str, int]:
             if not is_adaptation(cell):
                 size = len(plan.task(cell.task_digest).sample_ids)
                 met.setdefault(cell.task_name, set()).update(index % size for index in shard.indices())
+        if plan.is_pilot:
+            for task, found in met.items():
+                measured.setdefault(task, set()).update(found)
+            continue
         for task, found in met.items():
             known = samples.setdefault(task, set())
+            found |= measured.pop(task, set())
             if known and not found <= known:
                 first.setdefault(task, len(known))
             known |= found

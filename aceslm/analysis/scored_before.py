@@ -28,18 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def note_looks(run: Run) -> None:
-    """Put the scored questions of a run on record.
-
-    Raises:
-        RunError: the record that is there cannot be read.
-    """
+    """Put the scored questions of a run on record; where that cannot be done it is one warning."""
     path = run.paths.looks
     try:
         seen = scored(run)
-    except CorruptRun as error:  # a merge can do without: nobody should lose the results for it
+        known = _noted(path)
+    except RunError as error:  # a merge can do without: nobody should lose the results for it
         log.warning("%s; %s is not written anew", error, path)
         return
-    known = _noted(path)
     if not seen <= known:
         path.parent.mkdir(exist_ok=True)
         write_json(path, {"run": run.name, "questions": sorted(known | seen)})

@@ -100,7 +100,7 @@ def summarize(
     """Return one row per group of `GROUP_COLUMNS`, in order of first appearance.
 
     Args:
-        frame: result rows with at least `result_rows.REQUIRED_COLUMNS`.
+        frame: result rows with at least `rows.REQUIRED_COLUMNS`.
         costs: shard id -> what it cost, where that is known.
         spent: cell id -> what all attempts at it took; a row has its share of its cell's by its samples.
     """
@@ -138,7 +138,7 @@ def accuracy_figures(rows: pd.DataFrame) -> dict[str, Any]:
     """Return how right some rows are, with 95 % intervals; `score_low` and `score_high` only for a headline.
 
     Args:
-        rows: result rows with at least `result_rows.REQUIRED_COLUMNS`, brought to one form or not.
+        rows: result rows with at least `rows.REQUIRED_COLUMNS`, brought to one form or not.
     """
     group = rows if "metric" in rows.columns else scored_rows(rows)
     correct, contexts = group["correct"].tolist(), group["context_id"].tolist()

@@ -8,14 +8,14 @@ Questions about one text are not independent, whether or not somebody gave the t
 
 from __future__ import annotations
 
-from aceslm.core.digests import digest
+from aceslm.core.digests import context_digest
 from aceslm.core.values import Sample
 
 
 def context_name(context_id: str | None, context: str | None) -> str:
     """Return the name of a context: its id, else a digest of its text, "" for none."""
     text = (context or "").strip()
-    return context_id or (digest("context", text) if text else "")
+    return context_id or (context_digest(text) if text else "")
 
 
 def context_key(sample: Sample) -> tuple[bool, str]:

@@ -1,6 +1,6 @@
 """Every file name in a run directory, named once.
 
-The layout is a contract; README ("The run directory") documents it.
+The layout is a contract; `aceslm/run/README.md` documents it.
 """
 
 from __future__ import annotations

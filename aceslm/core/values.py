@@ -207,6 +207,7 @@ class Plan:
 
     A run directory has one or more plans; each later one adds shards over units that no earlier plan
     covers, or over what slow or failed shards left. `resources`: model name -> what a task of it asks for.
+    A pilot (`is_pilot`) measures rates: its rows count, and nobody is shown them before the rest is planned.
     """
 
     number: int
@@ -215,6 +216,7 @@ class Plan:
     shards: tuple[Shard, ...]
     tasks: tuple[TaskTable, ...]
     resources: Mapping[str, Resources] = field(default_factory=dict)
+    is_pilot: bool = False
 
     def cell(self, cell_id: str) -> Cell:
         return next(cell for cell in self.cells if cell.cell_id == cell_id)

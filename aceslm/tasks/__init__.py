@@ -32,7 +32,7 @@ __all__ = [
     "permutation",
 ]
 
-PROMPT_VERSION = "4"
+PROMPT_VERSION = "5"
 
 ANSWER_TYPES: Mapping[str, AnswerType] = {
     "choice": Choice(),

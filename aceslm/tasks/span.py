@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from aceslm.core.values import Sample
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans, hit
 from aceslm.tasks.number import same_number
 from aceslm.tasks.quantities import as_quantity
-from aceslm.tasks.text import answer_line, normalise, token_f1
+from aceslm.tasks.span_reading import read_spans
+from aceslm.tasks.text import normalise, token_f1
 
 
 class Span:
-    """The first line, or the opening bullets, answer; several gold spans are joined, their order ignored."""
+    """The spans that a reply gives (`span_reading`); the order of several does not count."""
 
-    instruction = "Answer with only the words or the number from the text."
+    instruction = "Answer with only the words from the text, or the number."
     max_new_tokens = 32
 
     def question_block(self, sample: Sample) -> str:
@@ -24,28 +26,35 @@ class Span:
         return sample.answer
 
     def judge(self, sample: Sample, text: str) -> Verdict:
-        line = answer_line(text)
-        if not line:
+        read = read_spans(text, question=sample.question, context=sample.context)
+        if not read:
             return UNPARSED
-        spans = gold_spans(sample)
-        exact = _same_spans(line, spans) or _same_number(line, sample)
-        f1 = 1.0 if exact else token_f1(line, " ".join(spans))
-        quantity = as_quantity(line.rstrip("."))
-        return hit(line, exact, f1=f1, predicted_scale=(quantity.scale or None) if quantity else None)
+        gold = gold_spans(sample)
+        exact = same_spans(read, gold) or _same_number(read, sample)
+        f1 = 1.0 if exact else token_f1(" ".join(read), " ".join(gold))
+        quantity = as_quantity(read[-1].rstrip("."))
+        return hit(
+            "; ".join(read), exact, f1=f1, predicted_scale=(quantity.scale or None) if quantity else None
+        )
 
 
-def _same_spans(line: str, spans: tuple[str, ...]) -> bool:
-    expected = sorted(map(normalise, spans))
-    if len(expected) == 1:
-        return normalise(line) == expected[0]
-    splits = (line.split(";"), re.split(r",(?!\d)|;| and ", line))
-    return any(sorted(normalise(part) for part in split if part.strip()) == expected for split in splits)
+def same_spans(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Say whether two answers are the same: equal items in any order, however they are parted.
+
+    "Retail and Wholesale" is the list of the two: both sides are parted at commas, semicolons and "and".
+    """
+    return _items(one) == _items(other)
 
 
-def _same_number(line: str, sample: Sample) -> bool:
+def _items(spans: Sequence[str]) -> list[str]:
+    pieces = [piece for span in spans for piece in re.split(r",(?!\d)|;|\band\b", span)]
+    return sorted(said for piece in pieces if piece.strip() and (said := normalise(piece)))
+
+
+def _same_number(read: Sequence[str], sample: Sample) -> bool:
     """Compare as numbers: a scale that the reply states must be the gold's, one it leaves out is forgiven."""
-    stated, expected = as_quantity(line.rstrip(".")), as_quantity(sample.answer)
-    if stated is None or expected is None:
+    stated, expected = as_quantity(read[0].rstrip(".")), as_quantity(sample.answer)
+    if len(read) > 1 or stated is None or expected is None:
         return False
     if not stated.scale:
         return stated.value == expected.value

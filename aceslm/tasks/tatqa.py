@@ -6,14 +6,21 @@ A sample asks for this by its metadata: `{"source": "TAT-QA, ...", "answer_type"
 from __future__ import annotations
 
 import json
+import math
 import re
 
 from aceslm.core.values import Sample
+from aceslm.tasks.asked import stands_in
 from aceslm.tasks.base import UNPARSED, Verdict, gold_spans
-from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa
-from aceslm.tasks.text import answer_line, find_number, normalise, shown_number
+from aceslm.tasks.numerals import digits_for_words
+from aceslm.tasks.quantities import as_quantity
+from aceslm.tasks.span_reading import read_spans
+from aceslm.tasks.tatqa_metric import SCALES, is_number, score_tatqa, to_number
+from aceslm.tasks.text import normalise
 
 _KINDS = ("span", "multi-span", "arithmetic", "count")
+_LONG = 40  # characters: longer numbers are beyond floating point, and no answers
+_YEARS = re.compile(r"(?:19|20)[0-9]{2}/(?:19|20)?[0-9]{2}")
 _SCALE_AT_END = re.compile(
     r"(?<=[\d) ])(?:(?P<word>thousand|million|billion)s?|percent(?:age)?)$", re.IGNORECASE
 )
@@ -35,11 +42,11 @@ def tatqa_kind(sample: Sample) -> str | None:
 
 
 def judge_tatqa(sample: Sample, text: str, kind: str) -> Verdict:
-    """Score a reply by the official metric: the score is its F1, `correct` its exact match."""
-    if kind in {"arithmetic", "count"}:
-        prediction, scale = read_number(text)
-    else:
-        prediction, scale = read_spans(text, several=kind == "multi-span")
+    """Score a reply by the official metric: the score is its F1, `correct` its exact match.
+
+    The published answer type picks the metric's F1 rule; what is read does not depend on it.
+    """
+    prediction, scale = read_tatqa(text, question=sample.question, context=sample.context)
     if not any(normalise(span) for span in prediction):
         return UNPARSED
     result = score_tatqa(gold_spans(sample), kind, sample.scale, prediction, scale)
@@ -54,62 +61,46 @@ def judge_tatqa(sample: Sample, text: str, kind: str) -> Verdict:
     )
 
 
-def read_number(text: str) -> tuple[tuple[str, ...], str]:
-    """Return the number of a reply as the evaluation reads it best: plain digits, and its scale.
-
-    A number in brackets is negative here whether or not it has separators; the evaluation's "(1,234)" is
-    +1234, which no reply means.
-    """
-    found = find_number(text)
-    if found is None:
-        return (), ""
-    value, scale = found
-    if scale not in SCALES:  # the evaluation knows no trillions
-        value, scale = value * 1000, "billion"
-    return (shown_number(value),), scale
-
-
-def read_spans(text: str, *, several: bool) -> tuple[tuple[str, ...], str]:
+def read_tatqa(text: str, *, question: str = "", context: str = "") -> tuple[tuple[str, ...], str]:
     """Return the spans of a reply without their scale, and the scale that the last one states.
 
-    >>> read_spans("The answer is $73.2 and $57.7 million.", several=True)
+    >>> read_tatqa("The answer is $73.2 and $57.7 million.")
     (('$73.2', '$57.7'), 'million')
     """
-    line = answer_line(text)
-    spans = _split(line) if several else (line,)
-    spans = tuple(span for span in spans if span)
-    if not spans:
+    spans = read_spans(text, question=question, context=context)
+    parted = [_part(span, context) for span in spans]
+    if not parted:
         return (), ""
-    parted = [_part(span) for span in spans]
     scale = parted[-1][1]
     if any(found not in {"", scale} for _, found in parted):
         return spans, ""  # each span with its own scale: the text says it
     return tuple(stem for stem, _ in parted), scale
 
 
-def _split(line: str) -> tuple[str, ...]:
-    """Split an enumeration by its strongest separator: a JSON list, semicolons, commas and "and"."""
-    if line.startswith("["):
-        try:
-            spans = json.loads(line)
-        except (ValueError, RecursionError):
-            spans = None
-        if isinstance(spans, list) and spans and all(isinstance(span, str | int | float) for span in spans):
-            return tuple(str(span).strip() for span in spans)
-    pieces = line.split(";") if ";" in line else re.split(r",(?!\d)| and ", line)
-    return tuple(piece.strip().removeprefix("and ").strip() for piece in pieces)
-
-
-def _part(span: str) -> tuple[str, str]:
+def _part(span: str, context: str) -> tuple[str, str]:
     """Return a number without the scale word behind it, and the scale; a percent sign stays.
 
-    Other texts keep their words, and state no scale: "approximately 13%", "in thousands".
+    Numbers stay as written where the evaluation reads them as meant. It does not read "three", "1/4",
+    "1.5e6" or trillions, nor "(1,234)" as -1234: they become digits, but for brackets that are copied from
+    the context. Other texts keep their words, and state no scale: "approximately 13%" of the context, "in
+    thousands".
     """
     bare = span.rstrip(" .")
-    if "%" in bare:
-        return span, "percent" if is_number(bare) else ""
-    match = _SCALE_AT_END.search(bare)
-    stem = bare[: match.start()].rstrip() if match else ""
-    if match is None or not is_number(stem):
+    quantity = as_quantity(digits_for_words(bare))
+    if quantity is None or _YEARS.fullmatch(bare):
         return span, ""
-    return stem, (match["word"] or "percent").lower()
+    stem = _SCALE_AT_END.sub("", bare).rstrip()
+    if as_quantity(stem) is not None and stands_in(stem, context):
+        scale = quantity.scale if is_number(stem) or stem != bare else ""
+        return stem, scale if scale in SCALES else ""
+    if quantity.scale not in SCALES:  # the evaluation knows no trillions
+        return f"{quantity.value * 1000:f}", "billion"
+    bracketed = "(" in bare and ("," in bare or "%" in bare or not quantity.value)
+    misread = (
+        not quantity.scale
+        and len(stem) < _LONG
+        and not math.isclose(to_number(stem) or 0, float(quantity.value), rel_tol=1e-9, abs_tol=1e-4)
+    )
+    if bracketed or not is_number(stem) or misread:
+        return str(quantity), quantity.scale
+    return stem, quantity.scale

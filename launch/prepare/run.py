@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
@@ -110,7 +110,8 @@ def prepare(
     narrowed = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
 
     def plan_after(known: Sequence[Plan]) -> Plan | None:
-        return next_plan(narrowed, cells, tables, known, resources, sizes)
+        plan = next_plan(narrowed, cells, tables, known, resources, sizes)
+        return replace(plan, is_pilot=pilot) if plan else None
 
     return Prepared(
         grid=grid,

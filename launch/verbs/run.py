@@ -24,7 +24,7 @@ def run(
     model: ModelChoice,
     task: TaskChoice,
     mode: Annotated[
-        str, typer.Option(help="baseline, scaffold, ace, ace_frozen (README: all modes).")
+        str, typer.Option(help="baseline, scaffold, ace, ace_frozen (aceslm/ace/README.md: all modes).")
     ] = "baseline",
     playbook_path: Annotated[
         Path | None,

@@ -30,16 +30,20 @@ __all__ = ["IMPORTERS", "Columns", "ImportReport", "import_dataset", "write_task
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """A kind of source. `source` is empty where it is the file itself."""
+    """A kind of source. `source` is empty where it is the file itself.
+
+    `selects`: `read` itself keeps what `only` names, by a type that the samples do not show.
+    """
 
     read: Callable[[Any, ImportOptions], Found]
     source: str
     licence: str
     domain: str
+    selects: bool = False
 
 
 IMPORTERS: Mapping[str, Importer] = {
-    "tatqa": Importer(tatqa.read, tatqa.SOURCE, tatqa.LICENCE, "finance"),
+    "tatqa": Importer(tatqa.read, tatqa.SOURCE, tatqa.LICENCE, "finance", selects=True),
     "medqa": Importer(medqa.read, medqa.SOURCE, medqa.LICENCE, "medical"),
     "formula": Importer(formula.read, formula.SOURCE, formula.LICENCE, "finance"),
     "ai4i": Importer(ai4i.read, ai4i.SOURCE, ai4i.LICENCE, "iot"),
@@ -112,7 +116,7 @@ def _validated(
         if sample.sample_id in samples:
             hint = "" if importer.source else ": without --id-column ids are made from what is asked"
             raise DataError(f"{where}: id '{sample.sample_id}' was already used{hint}")
-        if options.only not in {None, sample.answer_type}:
+        if not importer.selects and options.only not in {None, sample.answer_type}:
             dropped.append((where, f"not of answer type {options.only}"))
             continue
         samples[sample.sample_id] = sample

@@ -16,7 +16,9 @@ LICENCE = "CC BY 4.0"
 FILES = ("*train*.json", "*dev*.json", "*test_gold*.json")
 
 _RECOGNISED = 60  # characters: shorter passages are phrases that any report has
-_ANSWER_TYPES = {"span": "span", "multi-span": "span", "arithmetic": "number", "count": "number"}
+# What a published type is called in `only`. Every question has one answer type, "span": it tells neither the
+# model nor the reader what its gold is.
+_KINDS = {"span": "span", "multi-span": "span", "arithmetic": "number", "count": "number"}
 
 
 def read(src: Path, options: ImportOptions) -> Found:
@@ -44,7 +46,18 @@ def read(src: Path, options: ImportOptions) -> Found:
                 found.rows.append((place, {**row, "context": text, "context_id": key, "split": splits[key]}))
         found.totals["contexts"] = found.totals.get("contexts", 0) + len(contexts)
     found.totals["questions"] = len(found.rows)
-    return _without_known_text(found, passages)
+    return _only(_without_known_text(found, passages), options.only)
+
+
+def _only(found: Found, kind: str | None) -> Found:
+    """Drop the questions of other published types; `span` is multi-span too, `number` what is computed."""
+    if kind is None:
+        return found
+    published = {place: str(row["metadata"]["answer_type"]) for place, row in found.rows}
+    kept = [(place, row) for place, row in found.rows if _KINDS[published[place]] == kind]
+    places = {place for place, _ in kept}
+    dropped = [(place, f"published as {published[place]}") for place, _ in found.rows if place not in places]
+    return Found(kept, [*found.dropped, *dropped], found.totals)
 
 
 def _passages(context: str) -> set[str]:
@@ -108,15 +121,13 @@ def _context(where: str, raw: Raw) -> str:
 
 def _row(where: str, raw: Any) -> Raw:
     kind = need(where, raw, "answer_type", str)
-    if kind not in _ANSWER_TYPES:
-        raise DataError(
-            f"{where}: key 'answer_type': '{kind}' is not one of them{nearest(kind, _ANSWER_TYPES)}"
-        )
+    if kind not in _KINDS:
+        raise DataError(f"{where}: key 'answer_type': '{kind}' is not one of them{nearest(kind, _KINDS)}")
     return {
         "id": need(where, raw, "uid", str),
         "question": need(where, raw, "question", str),
         "answer": _answer(where, raw, kind),
-        "answer_type": _ANSWER_TYPES[kind],
+        "answer_type": "span",
         "scale": need(where, raw, "scale", str),
         "metadata": {
             "answer_type": kind,
@@ -130,7 +141,7 @@ def _answer(where: str, raw: Raw, kind: str) -> Any:
     """Gold as published: one span as text, several as a JSON list (one file has an empty span: kept)."""
     import json
 
-    if _ANSWER_TYPES[kind] == "number":
+    if _KINDS[kind] == "number":
         return need(where, raw, "answer", int, float, str)
     spans = need(where, raw, "answer", list)
     if not all(isinstance(span, str) for span in spans):
