@@ -19,8 +19,8 @@ demo: $(STAMP)  ## the quickstart grid on the embedded model: real answers in mi
 	$(BIN)/aceslm prestage configs/quickstart.yaml
 	$(BIN)/aceslm submit configs/quickstart.yaml --cluster local --wait
 
-test: $(STAMP)  ## the default suite: offline, three to six minutes on two cores
-	$(BIN)/python -m pytest
+test: $(STAMP)  ## the default suite: offline, under three minutes on two cores
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 test-all: $(STAMP)  ## the default suite and the marked tests
 	$(BIN)/python -m pytest -o addopts=

@@ -201,6 +201,7 @@ def test_with_several_workers_an_epoch_needs_the_merge_of_the_one_before(tmp_pat
     assert len(pack(plan.shards, lambda _: "model", workers=1)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_grid_of_all_modes_runs_locally_in_stages(aceslm: Command, tmp_path: Path, workers: int) -> None:
     tasks = [str(split_task(tmp_path, f"t{n}")) for n in range(2)]

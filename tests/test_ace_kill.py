@@ -15,6 +15,8 @@ from test_run import content
 
 from aceslm.core.paths import RunPaths
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_kills_while_a_playbook_evolves_change_no_byte_of_it(tmp_path: Path, kills: int) -> None:

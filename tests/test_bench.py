@@ -187,6 +187,7 @@ def test_a_model_is_counted_without_its_weights(tmp_path: Path) -> None:
     assert found.head_weights % 64 == 0
 
 
+@pytest.mark.slow
 def test_peaks_are_measured_at_the_dtype_asked_for() -> None:
     found = measure_hardware("cpu", "float32")
     assert found.gemm_flop_per_s > 1e9
@@ -212,6 +213,7 @@ def test_bench_prints_the_agreed_json(aceslm: Command) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_real_model_is_timed_against_vllm(tmp_path: Path, aceslm: Command) -> None:
     folder = save_tiny_llama(tmp_path / "tiny")
     (tmp_path / "vllm.py").write_text(FAKE_VLLM)

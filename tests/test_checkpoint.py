@@ -316,6 +316,7 @@ def test_where_some_models_answer_the_one_that_cannot_is_named_at_the_end(
     assert "no output layer was saved" in last
 
 
+@pytest.mark.slow
 def test_prestage_refuses_weights_that_only_the_load_shows_to_be_wrong(saved: Path, tmp_path: Path) -> None:
     folder = copy_of(saved, tmp_path / "copy")
     without("model.layers.1.mlp.up_proj.weight")(folder)

@@ -32,6 +32,7 @@ def test_the_table_names_every_prototype_command() -> None:
     assert verbs == ["run", "submit", "evolve", "summarize", "submit"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", readme_commands())
 def test_each_command_of_the_prototype_table_runs(
     command: str, aceslm: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

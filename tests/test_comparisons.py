@@ -183,6 +183,7 @@ def test_questions_about_one_text_are_not_independent_without_context_ids_either
     assert summary["num_contexts"].tolist() == [4]
 
 
+@pytest.mark.slow
 def test_fifty_comparisons_take_seconds() -> None:
     rng = np.random.default_rng(5)
     frames = [

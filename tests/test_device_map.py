@@ -40,6 +40,7 @@ def test_weights_are_spread_only_where_one_of_several_devices_does_not_hold_them
     assert needs_several_devices(weights, free) is spread
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gpt2"])
 def test_the_bytes_of_weights_are_known_before_they_are_loaded(tinies: Tinies, name: str) -> None:
     folder = str(tinies(name).folder)

@@ -196,7 +196,7 @@ def test_a_reply_whose_logits_become_nan_fails_alone(
                 logits[number] = value
         return real(logits, rows, *rest)
 
-    for module in ("generate", "flight"):
+    for module in ("generate", "running_batch"):
         monkeypatch.setattr(f"aceslm.engine.{module}.token_scores", overflowing)
     found = answers(engine, prompts, settings)
     assert found["normal"].finish_reason == "error"
@@ -331,6 +331,7 @@ def test_scripted_answers_do_not_depend_on_the_order_of_the_prompts() -> None:
     assert list(forward) != QUESTIONS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quantization", ["int8", "nf4"])
 @pytest.mark.parametrize("engine", ["generate", "shared_prefix"])
 def test_bitsandbytes_quantizes_a_tiny_model_on_the_cpu(

@@ -102,6 +102,7 @@ def stores_alive() -> int:
     return sum(type(one) is KVStore for one in gc.get_objects())
 
 
+@pytest.mark.slow
 def test_tables_below_a_playbook_are_dropped_with_their_last_row_and_the_playbook_is_kept(
     tinies: Tinies,
 ) -> None:

@@ -165,6 +165,7 @@ def letter(byte: int) -> str:
     return chr(0x100 + [other for other in range(256) if other not in plain].index(byte))
 
 
+@pytest.mark.slow
 def test_hot_random_models_write_valid_json_every_time_and_stop(engine: Engine) -> None:
     found = answers(engine, [prompt(f"r{n}", DELTAS) for n in range(30)])
     for completion in found.values():
@@ -176,6 +177,7 @@ def test_greedy_replies_follow_the_schema_too(engine: Engine) -> None:
     assert_rating(answers(engine, [prompt("r", RATING)], GenerationSettings())["r"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["generate", "shared_prefix"])
 def test_rows_with_two_schemas_and_without_do_not_disturb_each_other(
     folder: Path, name: str, monkeypatch: pytest.MonkeyPatch
@@ -415,6 +417,7 @@ def test_a_bad_schema_in_a_prompt_breaks_the_run_with_its_own_words(engine: Engi
         answers(engine, [prompt("r", '{"type": "string"}')])
 
 
+@pytest.mark.slow
 def test_importing_the_engines_does_not_import_xgrammar() -> None:
     code = "import sys, aceslm.engine.generate; sys.exit('xgrammar' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -630,6 +630,7 @@ def test_the_published_ai4i_counts_and_rules_hold() -> None:
     assert len(import_dataset("ai4i", published("ai4i2020")).samples) == 430
 
 
+@pytest.mark.slow
 def test_every_published_nab_window_has_an_anomalous_block() -> None:
     report = import_dataset("nab", published("nab"), balance=False)
     assert report.totals == {"series": 58, "points": 365_558, "windows": 116}

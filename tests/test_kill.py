@@ -15,6 +15,8 @@ import pytest
 from conftest import ROOT, only_run
 from test_run import content
 
+pytestmark = pytest.mark.slow
+
 
 def submit(folder: Path, grid: Path, delay_s: str) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "ACESLM_SCRIPTED_DELAY_S": delay_s, "PYTHONPATH": str(ROOT)}

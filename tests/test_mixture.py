@@ -84,6 +84,7 @@ def test_code_that_decides_rows_moves_the_digest(package: Path, name: str) -> No
     assert changed(package, name)
 
 
+@pytest.mark.slow
 def test_every_module_that_is_imported_while_a_shard_is_answered_decides_rows(tmp_path: Path) -> None:
     """The walk over import statements finds what Python really loads."""
     import subprocess
@@ -111,6 +112,7 @@ def test_a_new_import_makes_a_module_count(package: Path) -> None:
         path.write_text(text)
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_report_does_not_refuse_a_resume_of_the_command(
     aceslm: Command, grid_file: Path, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -86,6 +86,7 @@ def test_a_cached_hub_model_is_pinned_to_its_commit(own_root: Path, saved: Path)
     assert resolve_model("qwen3-0.6b").model_id == "Qwen/Qwen3-0.6B"
 
 
+@pytest.mark.slow
 def test_prestage_downloads_locks_and_proves_that_it_loads_offline(
     own_root: Path, saved: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,8 @@ from aceslm.data.importers import import_dataset
 from aceslm.tasks import build_messages, judge
 from aceslm.tasks.base import gold_spans
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 FORMS: dict[str, Callable[[list[str]], str]] = {
     "plain": "; ".join,

@@ -106,6 +106,7 @@ def test_results_have_the_one_schema_and_stand_in_plan_order(
     assert len(summary) == 7
 
 
+@pytest.mark.slow
 def test_local_and_debug_give_the_same_rows(aceslm: Command, grid_file: Path, tmp_path: Path) -> None:
     aceslm("submit", grid_file, "--cluster", "local", "--workers", "2", "--output-dir", tmp_path / "a")
     aceslm("submit", grid_file, "--cluster", "debug", "--output-dir", tmp_path / "b")

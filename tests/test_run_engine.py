@@ -218,6 +218,7 @@ print(run_shard(Run(paths, (plan,)), shard, worker).value)
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_share_a_shard_and_their_rows_equal_those_of_one(planned: Planned) -> None:
     whole, paths = run_all(planned("whole")), planned("ranks")
     ranks = [

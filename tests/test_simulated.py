@@ -18,6 +18,8 @@ from simulations import (
 from aceslm.analysis.statistics import sign_flips
 from aceslm.analysis.statistics.accuracy import wilson_interval
 
+pytestmark = pytest.mark.slow
+
 RUNS = 400
 
 

@@ -41,6 +41,7 @@ def snapshot(run: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime_ns for path in run.glob("wandb/**/*.wandb")}
 
 
+@pytest.mark.slow
 def test_a_run_of_12_shards_is_read_back_from_its_offline_folders(
     aceslm: Command, grid_file: Path, tmp_path: Path
 ) -> None:
@@ -73,6 +74,7 @@ def test_a_run_of_12_shards_is_read_back_from_its_offline_folders(
     assert "results" in grid.artifacts
 
 
+@pytest.mark.slow
 def test_told_again_nothing_doubles_and_a_resume_keeps_the_ids(
     aceslm: Command, grid_file: Path, tmp_path: Path
 ) -> None:
@@ -147,6 +149,7 @@ def test_a_wrong_setting_is_refused_by_name(
     assert says in result.err
 
 
+@pytest.mark.slow
 def test_more_than_50_shards_are_not_followed_one_by_one(
     aceslm: Command, many_samples: Path, tmp_path: Path
 ) -> None:
@@ -171,6 +174,7 @@ def test_a_disk_that_takes_nothing_costs_one_warning_and_no_row(
     assert len(said) == 2, said  # the worker's and the aggregation's
 
 
+@pytest.mark.slow
 def test_without_the_package_a_run_is_as_good_as_ever(
     aceslm: Command,
     grid_file: Path,

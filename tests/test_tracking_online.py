@@ -19,6 +19,8 @@ import pytest
 from conftest import ROOT, Command, only_run
 from wandb_helpers import KEY, Server, refusing_port, serving, silent_port
 
+pytestmark = pytest.mark.slow
+
 LIMIT_S = 10.0
 
 

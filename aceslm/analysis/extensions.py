@@ -32,9 +32,8 @@ def looked_at(plans: Sequence[Plan]) -> dict[str, int]:
             for task, found in met.items():
                 measured.setdefault(task, set()).update(found)
             continue
-        for task, found in met.items():
-            known = samples.setdefault(task, set())
-            found |= measured.pop(task, set())
+        for task, answered in met.items():
+            known, found = samples.setdefault(task, set()), answered | measured.pop(task, set())
             if known and not found <= known:
                 first.setdefault(task, len(known))
             known |= found
