@@ -20,6 +20,7 @@ from aceslm.core.files import create_json, process_alive, read_json
 from aceslm.core.paths import RunPaths
 from aceslm.run.attempt_files import said
 from aceslm.run.attempts import installed_packages, provenance
+from aceslm.run.done import row_files
 from aceslm.run.source import code_digest
 
 
@@ -185,8 +186,7 @@ def refuse_mixture(paths: RunPaths, options: WorkerOptions) -> None:
         MixedRun: the code or the engine has changed, so rows of two versions would stand in one table.
     """
     earlier = intents(paths)
-    has_rows = any(paths.shards.glob("*.done.json")) or any((paths.root / "parts").glob("*/part-*.parquet"))
-    if not earlier or not has_rows:
+    if not earlier or not row_files(paths):
         return
     last = earlier[-1]
     changes = [

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from aceslm.config.folders import repository_root
 from aceslm.config.strict_yaml import Strict, parse, read_yaml
-from aceslm.core.words import AnswerType, Dtype
+from aceslm.core.words import AnswerType, Dtype, Split
 
 
 class ModelResources(Strict):
@@ -51,7 +51,7 @@ class TaskEntry(Strict):
     importer: str | None = None
     domain: str
     answer_type: AnswerType | None = None
-    eval_split: str | None = None
+    eval_split: Split | None = None
     description: str = ""
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
+from aceslm.core.words import Mode, ShardStep, Split
 
 ANSWER_TYPES = ("choice", "number", "span", "label")
 
@@ -36,7 +37,7 @@ class Sample:
     choices: tuple[str, ...] = ()
     answer_type: str = "span"
     scale: str = ""
-    split: str = ""
+    split: Split = ""
     context_id: str = ""
     metadata: str = ""  # JSON text: what an importer knows beyond this (published rule, source)
 
@@ -101,9 +102,9 @@ class Cell:
     dtype: str
     task_name: str
     domain: str
-    split: str
+    split: Split
     task_digest: str
-    mode: str
+    mode: Mode
     seed: int
     epochs: int
     generation: GenerationSettings
@@ -161,7 +162,7 @@ class Shard:
     ranges: tuple[tuple[int, int], ...]
     replaces: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
-    step: str = "answer"
+    step: ShardStep = "answer"
     epoch: int | None = None
     worker: int | None = None
 
@@ -186,7 +187,7 @@ class TaskTable:
     task_name: str
     task_digest: str
     domain: str
-    split: str
+    split: Split
     sample_ids: tuple[str, ...]
     context_ids: tuple[str, ...] = ()
 

@@ -14,11 +14,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, cast
 
 from aceslm.core.digests import context_digest
 from aceslm.core.errors import DataError, nearest
 from aceslm.core.values import ANSWER_TYPES, SPLITS, Sample
+from aceslm.core.words import Split
 from aceslm.data.formats import kind_of
 from aceslm.data.readings import ALLOWED, LETTER, MAX_LETTERS, TEXT, Options, Reading
 from aceslm.tasks.text import parse_number
@@ -80,7 +81,7 @@ def draft(where: str, raw: Any, domain: str | None = None) -> Draft:
         choices=_choices(where, raw.get("choices")),
         answer_type=_one_of(where, raw, "answer_type", ANSWER_TYPES),
         scale=_string(where, raw, "scale"),
-        split=_one_of(where, raw, "split", SPLITS),
+        split=cast("Split", _one_of(where, raw, "split", SPLITS)),
         # questions about one text are not independent, whether or not somebody numbered the texts
         context_id=context_id or (context_digest(context) if context.strip() else ""),
         metadata=metadata

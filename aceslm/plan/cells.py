@@ -16,7 +16,7 @@ from aceslm.config.grid import GridConfig, Variant
 from aceslm.core.digests import digest
 from aceslm.core.errors import ConfigError
 from aceslm.core.values import Cell, ModelSpec, TaskTable
-from aceslm.core.words import PLAYBOOK_MODES
+from aceslm.core.words import PLAYBOOK_MODES, Mode
 from aceslm.plan.identity import Givens, GridPoint, GridTask, cell_of
 
 # What `ace:` says about files, names and sizes stands in an identity by what it stands for.
@@ -95,7 +95,7 @@ def _seeds(grid: GridConfig, variant: Variant, with_playbook: bool) -> tuple[int
     return grid.seeds if grid.generation.temperature > 0 else grid.seeds[:1]
 
 
-def _carriers(point: GridPoint, task: GridTask, mode: str, tasks: Sequence[GridTask]) -> Iterator[Cell]:
+def _carriers(point: GridPoint, task: GridTask, mode: Mode, tasks: Sequence[GridTask]) -> Iterator[Cell]:
     """Yield a cell whose prompts carry a finished playbook, after the adaptations that it needs."""
     adaptation = donor = None
     given = point.givens.playbooks[point.ace.frozen_playbook] if point.ace.frozen_playbook else ""

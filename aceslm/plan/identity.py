@@ -12,7 +12,7 @@ from aceslm.config.grid import GridConfig, Variant
 from aceslm.core.ace_config import AceConfig
 from aceslm.core.digests import digest
 from aceslm.core.values import Cell, ModelSpec, TaskTable
-from aceslm.core.words import PLAYBOOK_MODES
+from aceslm.core.words import PLAYBOOK_MODES, Mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class GridPoint:
 
 
 def cell_of(
-    point: GridPoint, table: TaskTable, mode: str, more: Mapping[str, Any] | None = None, **fields: Any
+    point: GridPoint, table: TaskTable, mode: Mode, more: Mapping[str, Any] | None = None, **fields: Any
 ) -> Cell:
     grid, model = point.grid, point.model
     generation = grid.generation.settings()

@@ -12,6 +12,7 @@ from aceslm.core.errors import CorruptRun
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Shard
+from aceslm.core.words import ShardState
 from aceslm.run.attempt_files import End, Progress, last_attempt, read_attempts
 from aceslm.run.done import Done, read_done
 from aceslm.run.failures import KEPT_CLASSES
@@ -26,7 +27,7 @@ class ShardStatus:
 
     shard_id: str
     cell_id: str
-    state: str
+    state: ShardState
     rows_done: int
     rows_total: int
     samples_per_s: float = 0.0
@@ -73,7 +74,7 @@ class CellStatus:
     def is_complete(self) -> bool:
         return all(shard.state in {"done", "replaced"} for shard in self.shards)
 
-    def count(self, state: str) -> int:
+    def count(self, state: ShardState) -> int:
         return sum(shard.state == state for shard in self.shards)
 
 
@@ -101,7 +102,7 @@ class RunStatus:
         rate = self.samples_per_s
         return (self.rows_total - self.rows_done) / rate if rate else None
 
-    def count(self, state: str) -> int:
+    def count(self, state: ShardState) -> int:
         return sum(cell.count(state) for cell in self.cells)
 
     @property
@@ -117,7 +118,7 @@ class RunStatus:
             return "running"
         return "failed" if self.count("failed") else "incomplete"
 
-    def shards(self, state: str) -> list[ShardStatus]:
+    def shards(self, state: ShardState) -> list[ShardStatus]:
         """Return the shards in one state, in plan order."""
         return [shard for cell in self.cells for shard in cell.shards if shard.state == state]
 
@@ -179,13 +180,13 @@ def _shard_status(paths: RunPaths, shard: Shard, is_replaced: bool) -> ShardStat
     attempts = read_attempts(paths, shard.shard_id)
     last = last_attempt(attempts)
     if last is None:
-        state = "replaced" if is_replaced else "missing"
-        return ShardStatus(shard.shard_id, shard.cell_id, state, 0, total)
+        return ShardStatus(shard.shard_id, shard.cell_id, "replaced" if is_replaced else "missing", 0, total)
     progress = [one.progress for one in attempts if one.progress]
     told: list[Progress | End] = [*progress, *(one.end for one in attempts if one.end)]
     live = any(one.is_running for one in attempts)
     end = last.end
-    state, rate = "failed", 0.0
+    state: ShardState = "failed"
+    rate = 0.0
     if is_replaced:
         state = "replaced"
     elif live:

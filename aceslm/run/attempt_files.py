@@ -13,7 +13,7 @@ import logging
 import re
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aceslm.core.errors import RunError
-from aceslm.core.files import process_alive, read_json
+from aceslm.core.files import create_json, process_alive, read_json
 from aceslm.core.paths import RunPaths
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,11 @@ def read_attempts(paths: RunPaths, shard_id: str) -> list[AttemptRecord]:
         if match := _NAME.fullmatch(path.name):
             found.setdefault(match["name"], {})[match["kind"]] = path
     return [_record(paths, folder, name, files) for name, files in sorted(found.items())]
+
+
+def note_end(paths: RunPaths, shard_id: str, name: str, end: Mapping[str, Any]) -> None:
+    """Write down how an attempt ended that could not do so itself; what it has written stands."""
+    create_json(paths.attempts(shard_id) / f"{name}.ended.json", dict(end))
 
 
 def last_attempt(attempts: Iterable[AttemptRecord]) -> AttemptRecord | None:

@@ -32,6 +32,7 @@ from aceslm.core.files import create_json, write_json
 from aceslm.core.logs import about, redacted
 from aceslm.core.machine import allocated_gpus, available_cores, cpu_name
 from aceslm.core.paths import AttemptName, RunPaths
+from aceslm.core.words import FailureClass
 from aceslm.run.energy import EnergyMeter
 from aceslm.run.failures import blames_input, explained, failure_class
 from aceslm.run.source import code_digest
@@ -58,7 +59,7 @@ class Attempt:
     shard_id: str
     name: AttemptName
     started_at: float
-    outcome: str = "done"
+    outcome: FailureClass = "done"
     facts: dict[str, Any] = field(default_factory=dict)
     meter: EnergyMeter | None = None
     is_mute: bool = False

@@ -6,7 +6,7 @@ timings = timings_of(paths, shard_id)    # empty where there are none that can b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -99,3 +99,13 @@ def unfinished(run: Run, among: Iterable[Shard] | None = None) -> list[Shard]:
         for shard in (run.shards if among is None else among)
         if shard.shard_id not in run.replaced and not is_published(run.paths, shard.shard_id)
     ]
+
+
+def done_files(results: Path) -> Iterator[Path]:
+    """Yield the `done.json` files of all runs below a results folder."""
+    yield from results.glob("*/shards/*.done.json")
+
+
+def row_files(paths: RunPaths) -> list[Path]:
+    """Return the files that show that a run has rows: done files, and parts."""
+    return [*paths.shards.glob("*.done.json"), *(paths.root / "parts").glob("*/part-*.parquet")]

@@ -20,6 +20,7 @@ from aceslm.core.errors import (
     UpstreamMissing,
     UsageError,
 )
+from aceslm.core.words import FailureClass
 
 KEPT_CLASSES = ("done", "preempted", "timeout", "cancelled", "locked")  # their finished rows were flushed
 
@@ -53,7 +54,7 @@ _NODE = {
 }
 
 
-def failure_class(error: BaseException) -> str:
+def failure_class(error: BaseException) -> FailureClass:
     """Return the failure class of an exception; `code` when nothing better is known.
 
     Those that an exception cannot tell are set by the worker, or later from the scheduler's accounting.
@@ -84,7 +85,7 @@ def explained(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:500]
 
 
-def _class_of_os(error: OSError) -> str:
+def _class_of_os(error: OSError) -> FailureClass:
     """Tell what a person has to mend from what another node may not have; a library's own error is code."""
     if error.errno == errno.ENOMEM:
         return "oom"

@@ -10,6 +10,7 @@ from aceslm.core.listener import NO_STORY, NO_TRACKING, NoStory, NoTracking
 from aceslm.core.paths import AttemptName
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Sample, Shard, Unit
+from aceslm.core.words import FailureClass
 from aceslm.data import read_snapshot
 from aceslm.plan.ranges import unit_at
 from aceslm.run.energy import EnergyMeter
@@ -23,7 +24,7 @@ class StopFlag:
     `reason` is the failure class that the attempt ends with (`preempted`, `timeout`, `cancelled`).
     """
 
-    reason: str | None = None
+    reason: FailureClass | None = None
 
     def __call__(self) -> bool:
         return self.reason is not None

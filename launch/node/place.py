@@ -21,6 +21,7 @@ from aceslm.core.listener import NoTracking
 from aceslm.core.machine import step_ranks
 from aceslm.core.paths import AttemptName
 from aceslm.core.values import Cell
+from aceslm.core.words import FailureClass
 from aceslm.run.work import FlushPolicy, StopFlag, Worker
 from launch.ledger import Intent
 from launch.slurm import client as slurm
@@ -128,5 +129,5 @@ def _end_time(intent: Intent, job_id: str) -> float:
     return slurm.job_end_epoch_s(job_id) or time.time() + 60.0 * (intent.time_min or 10_000)
 
 
-def _request(stop: StopFlag, reason: str) -> None:
+def _request(stop: StopFlag, reason: FailureClass) -> None:
     stop.reason = stop.reason or reason

@@ -20,7 +20,7 @@ from statistics import median
 from aceslm.core.errors import CorruptRun
 from aceslm.core.machine import Hardware
 from aceslm.core.values import Cell, Resources
-from aceslm.run.done import done_at
+from aceslm.run.done import done_at, done_files
 from aceslm.run.workload import Workload, read_facts
 
 PILOT_SAMPLES = 16
@@ -92,7 +92,7 @@ def no_rate(_: Cell) -> Rate | None:
 def measured_rates(results: Path) -> Rates:
     """Return the rates that the runs below `results` have measured; what cannot be read says nothing."""
     seen: dict[tuple[Workload, Hardware], list[tuple[float, float]]] = {}
-    for path in results.glob("*/shards/*.done.json"):
+    for path in done_files(results):
         try:
             done = done_at(path)
             facts = read_facts({"workload": done.workload, "hardware": done.hardware})

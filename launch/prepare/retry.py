@@ -36,8 +36,7 @@ def choose_shards(run: Run, *, failed: bool, missing: bool, names: Sequence[str]
     if names:
         chosen = [shard for shard in chosen if shard.shard_id in names]
     if failed or missing:
-        state = "failed" if failed else "missing"
-        meant = {shard.shard_id for shard in run_status(run).shards(state)}
+        meant = {one.shard_id for one in run_status(run).shards("failed" if failed else "missing")}
         chosen = [shard for shard in chosen if shard.shard_id in meant]
     return chosen
 

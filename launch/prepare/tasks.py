@@ -18,6 +18,7 @@ from aceslm.config.registry import task_registry
 from aceslm.core.contexts import context_key, context_name
 from aceslm.core.errors import ConfigError, DataError, nearest
 from aceslm.core.values import Sample, TaskTable
+from aceslm.core.words import Split
 from aceslm.data import load_samples, select_split, task_digest
 from aceslm.plan.identity import GridTask
 
@@ -135,13 +136,13 @@ def after(task: LoadedTask, skip: int) -> LoadedTask:
     return LoadedTask(tables, rows[skip:], {**by_digest, table.task_digest: rows[skip:]})
 
 
-def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str | None) -> LoadedTask:
+def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: Split | None) -> LoadedTask:
     splits = {sample.split for sample in samples}
     if splits == {""}:
         table = _table(name, domain, "", samples)
         return LoadedTask(GridTask(table), samples, {table.task_digest: samples})
     try:
-        chosen = {
+        chosen: dict[str, tuple[Sample, ...]] = {
             split: select_split(samples, split) for split in {eval_split or "eval", *(splits & _OTHER_SPLITS)}
         }
     except DataError as error:
@@ -149,16 +150,14 @@ def _loaded(name: str, domain: str, samples: tuple[Sample, ...], eval_split: str
     scored = chosen.pop(eval_split or "eval")
     if "adapt" in chosen:
         chosen["placebo"] = permuted_golds(chosen["adapt"], seed=0)
-    tables = {
-        split: _table(name, domain, "adapt" if split == "placebo" else split, rows)
-        for split, rows in chosen.items()
-    }
+    of_split: dict[str, Split] = {"placebo": "adapt", "adapt": "adapt", "validate": "validate"}
+    tables = {split: _table(name, domain, of_split[split], rows) for split, rows in chosen.items()}
     table = _table(name, domain, eval_split or "eval", scored)
     by_digest = {tables[split].task_digest: rows for split, rows in chosen.items()}
     return LoadedTask(GridTask(table, **tables), scored, {**by_digest, table.task_digest: scored})
 
 
-def _table(name: str, domain: str, split: str, samples: tuple[Sample, ...]) -> TaskTable:
+def _table(name: str, domain: str, split: Split, samples: tuple[Sample, ...]) -> TaskTable:
     return TaskTable(
         task_name=name,
         task_digest=task_digest(samples),

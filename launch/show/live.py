@@ -20,16 +20,18 @@ from rich.table import Table
 from rich.text import Text
 
 from aceslm.analysis.spent import Spent
+from aceslm.core.words import ShardState
 from aceslm.results.status import CellStatus, RunStatus
 from launch.show.console import err, note, print_table
 
 _PLAIN_EVERY_S = 15.0
-_STATES = ("done", "running", "failed", "missing")
+_STATES: tuple[ShardState, ...] = ("done", "running", "failed", "missing")
 _SHORT_HEADERS = ("done", "run", "fail", "miss", "samples", "/s", "ETA", "acc.")
 _BAR_WIDTH = 12
 _WIDE = 120
 _FRAME_LINES = 8  # title, header and three rules, what is left out, the line below, the cursor
-_URGENT = ("running", "failed", "missing", "done")  # what is shown first where not all fits
+# what is shown first where not all fits
+_URGENT: tuple[ShardState, ...] = ("running", "failed", "missing", "done")
 
 
 def print_status(status: RunStatus, costs: Mapping[str, Spent]) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aceslm.core.errors import LaunchError
-from aceslm.core.files import create_json
 from aceslm.core.paths import RunPaths
-from aceslm.run.attempt_files import AttemptRecord, read_attempts
+from aceslm.run.attempt_files import AttemptRecord, note_end, read_attempts
 from launch.ledger import Intent, intents, submitted_arrays
 from launch.slurm import client as slurm
 
@@ -90,7 +89,7 @@ def record_lost_attempts(paths: RunPaths, shard_ids: Iterable[str]) -> None:
             "message": f"died without a trace; class from {'sacct' if runs else 'nothing: no accounting'}",
             "recorded_at": time.time(),
         }
-        create_json(paths.attempts(shard_id) / f"{name}.ended.json", end)
+        note_end(paths, shard_id, name, end)
 
 
 def memory_fraction(paths: RunPaths, shard_id: str) -> float:
@@ -116,8 +115,8 @@ def _is_alive(
         return elsewhere or attempt.is_running
     later = [
         other
-        for other in paths.attempts(shard_id).glob(f"{job}_{index}-r*.started.json")
-        if _parse(other.name)[2] > restart
+        for other in read_attempts(paths, shard_id)
+        if other.start and _parse(other.name)[:2] == (job, index) and _parse(other.name)[2] > restart
     ]
     return not later and (job, index) in running and not _is_me_restarted(job, index, restart)
 

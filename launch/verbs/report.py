@@ -76,6 +76,7 @@ def _check_output(output: Path, paths: RunPaths) -> None:
 def _is_stale(paths: RunPaths) -> bool:
     """Return whether a shard is newer than the merge, or a merged file is missing or of an old version."""
     from aceslm.analysis.summary import SUMMARY_COLUMNS
+    from aceslm.run.done import row_files
 
     merged = (paths.results, paths.summary_csv, paths.coverage)
     if not all(path.exists() for path in merged):
@@ -83,6 +84,5 @@ def _is_stale(paths: RunPaths) -> bool:
     with paths.summary_csv.open(encoding="utf-8") as file:
         if not set(SUMMARY_COLUMNS) <= set(file.readline().strip().split(",")):
             return True
-    written = [*paths.shards.glob("*.done.json"), *(paths.root / "parts").glob("*/*.parquet")]
-    newest = max((path.stat().st_mtime for path in written), default=0.0)
+    newest = max((path.stat().st_mtime for path in row_files(paths)), default=0.0)
     return newest > paths.coverage.stat().st_mtime
