@@ -284,6 +284,7 @@ HOSTILE = (
 # fmt: on
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_a_long_hostile_reply_is_read_in_no_time(piece: str) -> None:
     text = piece * (50_000 // len(piece))

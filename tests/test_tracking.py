@@ -92,6 +92,7 @@ def test_told_again_nothing_doubles_and_a_resume_keeps_the_ids(
         assert (first[cell.id].summary["num_samples"], cell.summary["num_samples"]) == (1, 3)
 
 
+@pytest.mark.slow
 def test_an_evolving_playbook_has_curves_over_epochs_and_versions(
     aceslm: Command, grid_file: Path, tmp_path: Path
 ) -> None:
