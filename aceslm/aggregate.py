@@ -6,7 +6,7 @@ made.coverage, made.analysed, made.told
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aceslm.analysis.analysed import Analysed, analyse, write_tables
 from aceslm.analysis.scored_before import note_looks
@@ -58,4 +58,10 @@ def aggregate(paths: RunPaths, *, report: bool = True, tell: bool = True) -> Agg
             discard_parts(paths, shard_id)
         if report:
             try_report(run, analysed)
-    return Aggregated(run, merged.coverage, analysed, track_run(run, analysed) if tell else Told())
+    made = Aggregated(run, merged.coverage, analysed, Told())
+    return tell_wandb(made) if tell else made
+
+
+def tell_wandb(made: Aggregated) -> Aggregated:
+    """Tell W&B about a merged run; no fault of it is an error."""
+    return replace(made, told=track_run(made.run, made.analysed))

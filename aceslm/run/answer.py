@@ -77,6 +77,10 @@ class AnswerUnits:
         """Two workers on the same units are harmless."""
         return nullcontext()
 
+    def begin(self, engine: Engine) -> None:
+        """Make the playbook that stands in the prompts: controls are matched in the engine's tokens."""
+        self._playbook = carry(self._work.cell, self._sources, engine.count_tokens)
+
     @property
     def num_pending(self) -> int:
         """Units that this attempt has to answer."""
@@ -88,7 +92,6 @@ class AnswerUnits:
         Raises:
             EngineError: the engine ended without an answer for every prompt.
         """
-        self._playbook = carry(self._work.cell, self._sources, engine.count_tokens)
         asked = asked_prompts(self._work, self._pending, self._playbook)
         by_request = {one.prompt.request_id: one for one in asked}
 

@@ -96,6 +96,9 @@ class EvolvePlaybook:
         with locked(lock, purpose, patience_s, give_up=lambda: stop() or lives()):
             yield
 
+    def begin(self, engine: Engine) -> None:
+        """The playbook is read when the first step is played."""
+
     @property
     def num_pending(self) -> int:
         """Units that this attempt has to answer."""

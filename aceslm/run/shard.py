@@ -54,6 +54,9 @@ class Method(Protocol):
     def alone(run: Run, shard: Shard, stop: StopFlag) -> AbstractContextManager[None]:
         """Keep others off, where two at once would do harm; raises Locked where another one is at it."""
 
+    def begin(self, engine: Engine) -> None:
+        """Make what is made once, and is no answering: neither its time nor its energy counts as such."""
+
     @property
     def num_pending(self) -> int:
         """Units that this attempt has to answer."""
@@ -106,6 +109,7 @@ def _attempted(method_of: type[Method], work: Work, attempt: Attempt) -> Outcome
         return Outcome.ALREADY_DONE
     worker, method = work.worker, method_of(work)
     engine = worker.engine_for(work.cell)
+    method.begin(engine)
     attempt.begin(engine_facts(engine), worker.meter_of(engine))
     complete, timings = _answered(method, work, engine, attempt)
     if not complete and not work.is_published:

@@ -62,7 +62,7 @@ def split_shards(run: Run, shards: Sequence[Shard], pieces: int) -> tuple[Run, l
                 made.append(Shard(name, shard.cell_id, ranges, (shard.shard_id,), shard.needs))
         if not made:
             return run, made
-        plan = replace(run.plans[-1], number=number, shards=tuple(made))
+        plan = replace(run.plans[-1], number=number, shards=tuple(made), is_pilot=False)
         save_plan(paths, plan)
     return Run(paths, (*run.plans, plan)), made
 

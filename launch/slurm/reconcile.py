@@ -116,7 +116,7 @@ def _is_alive(
     later = [
         other
         for other in read_attempts(paths, shard_id)
-        if other.start and _parse(other.name)[:2] == (job, index) and _parse(other.name)[2] > restart
+        if _parse(other.name)[:2] == (job, index) and _parse(other.name)[2] > restart
     ]
     return not later and (job, index) in running and not _is_me_restarted(job, index, restart)
 

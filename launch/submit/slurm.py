@@ -75,6 +75,7 @@ class SlurmLauncher:
         paths = run.paths
         with locked(paths.lock, "aceslm submit", wait_s=_LOCK_WAIT_S):
             recover(paths)
+            run = read_run(paths)  # a split may have been planned while this waited
             queued = queued_shards(paths, _submissions(paths))
             wanted = [shard for shard in unfinished(run, shards) if shard.shard_id not in queued]
             if not wanted:
@@ -133,16 +134,16 @@ class AggregateTask:
     submission: int
 
     def __call__(self) -> None:
-        """Submit what did not fit into the queue before; merge what there is."""
-        from aceslm.aggregate import aggregate
+        """Merge what there is; submit what did not fit into the queue before."""
+        from aceslm.aggregate import aggregate, tell_wandb
 
         log_to_stdout()
         paths = RunPaths(Path(self.root))
         intent = read_intent(paths, self.submission)
         record_lost_attempts(paths, [name for task in intent.tasks for name in task])
-        more = _start_next_wave(read_run(paths), intent)
-        made = aggregate(paths, tell=not more)
-        if not more:
+        made = aggregate(paths, tell=False)
+        if not _start_next_wave(made.run, intent):
+            tell_wandb(made)
             made.require_complete()
 
 
