@@ -36,7 +36,7 @@ from aceslm.tasks.text import first_sentence, normalise, unaccented
 _MARKS = marks_of(
     "option|choice|letter|selection|diagnosis|decision|pick",
     "choose|select|pick|prefer|go with|going with|went with|opt for|opted for|chose|selected"
-    "|settle on|lean towards?|vote for"
+    "|settle on|lean(?:ing)? towards?|vote for"
     "|answer with|say|guess",
 )
 _PREFIX = 12  # characters: a shorter beginning of an option's text says little

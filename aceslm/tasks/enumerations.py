@@ -34,6 +34,8 @@ _DATE = re.compile(
     r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]* (?:\d{1,2},? )?\d{4}", re.IGNORECASE
 )
 
+_WITH_SUM = re.compile(r"([^()]{1,40}[0-9%a-z]) \([^=]{0,200}[-+*/×÷][^=]{0,200}\)", re.IGNORECASE)
+
 _IN_YEAR = re.compile(
     r"\s+(?:(?:in|for|during)\s+(?:fiscal\s+)?(?:year\s+)?|\()(?:19|20)[0-9]{2}\)?$", re.IGNORECASE
 )
@@ -61,15 +63,15 @@ def enumerated(line: str, asked: AskedFor) -> tuple[str, ...] | None:
     """Return the items of an enumeration, None for anything else."""
     items = json_list(line) or _separated(line)
     if items:
-        return clean(items)
-    if (numbers := numbers_of(line)) is not None:
+        return picked(items, asked)
+    if (numbers := numbers_of(line, asked)) is not None:
         return numbers
     quoted = (pieces for pieces in _splits(line) if asked.context and all(map(asked.quotes, pieces)))
     if (parts := next(quoted, None)) is not None:
         return clean(parts)
     parts = next(_splits(line), [])
     labelled = bool(parts) and all(map(_LABELLED.fullmatch, parts))
-    return clean(parts) if labelled or (parts and asked.several and not asked.context) else None
+    return picked(parts, asked) if labelled or (parts and asked.several and not asked.context) else None
 
 
 def _separated(line: str) -> list[str]:
@@ -88,7 +90,7 @@ def _separated(line: str) -> list[str]:
     return pieces if len(pieces) > 1 else []
 
 
-def numbers_of(line: str) -> tuple[str, ...] | None:
+def numbers_of(line: str, asked: AskedFor) -> tuple[str, ...] | None:
     """Return the items of "2019, 2018 and 2017" or "$5 in 2019 and $6 in 2018, respectively"."""
     line = re.sub(
         r"^(?:in|for|both)\s+(?=\D?[0-9])|(?<=[0-9%])\s*&",
@@ -96,9 +98,14 @@ def numbers_of(line: str) -> tuple[str, ...] | None:
         line,
         flags=re.I,
     )
-    pieces = [_IN_YEAR.sub("", piece) for piece in _pieces(line, _COMMA)]
+    pieces = _pieces(line, _COMMA)
+    dated = [_IN_YEAR.search(piece) for piece in pieces]
+    years = [re.sub(r"\D", "", match.group()) for match in dated if match]
+    pieces = [_IN_YEAR.sub("", piece) for piece in pieces]
     plain = all(as_quantity(piece) or _DATE.fullmatch(piece) for piece in pieces)
-    return clean(pieces) if len(pieces) > 1 and plain else None
+    if plain and len(years) == len(pieces):
+        pieces = [f"{year}: {piece}" for year, piece in zip(years, pieces, strict=True)]
+    return picked(pieces, asked) if len(pieces) > 1 and plain else None
 
 
 def _pieces(line: str, separator: re.Pattern[str]) -> list[str]:
@@ -131,6 +138,8 @@ def tidied(text: str) -> str:
         ):
             text = text.strip(".")[1:-1].strip()
     bare = text.rstrip(" .,;")
+    if (worked := _WITH_SUM.fullmatch(bare)) and as_quantity(worked[1]):
+        return worked[1]
     return bare if as_quantity(bare) else re.sub(r"(?<=[0-9)%])\.$", "", text.rstrip(" ,;"))
 
 
@@ -144,3 +153,22 @@ def clean(items: Sequence[str]) -> tuple[str, ...]:
         for item in items
     )
     return tuple(item.removeprefix("and ") for item in cleaned if any(map(str.isalnum, item)))
+
+
+_ROW = re.compile(r"\W*([^:\n]{1,60}):\s+(.+)")
+_FISCAL = re.compile(r"^(?:fy\s?|fiscal (?:year )?)(?=(?:19|20)[0-9]{2}$)", re.IGNORECASE)
+_YEAR = re.compile(r"(?:19|20)[0-9]{2}")
+
+
+def picked(items: Sequence[str], asked: AskedFor) -> tuple[str, ...]:
+    """Return the one value whose label the question names ("2018: 40 / 2019: 42"), else all items."""
+    rows = [
+        (_FISCAL.sub("", match[1].strip("* ")), match[2]) for item in items if (match := _ROW.fullmatch(item))
+    ]
+    values = len(rows) == len(items) and all(as_quantity(tidied(value)) for _, value in rows)
+    if values and (not asked.several or all(_YEAR.fullmatch(label) for label, _ in rows)):
+        question = set(re.findall(r"\w+", asked.question.lower()))
+        named = [value for label, value in rows if set(re.findall(r"\w+", label.lower())) <= question]
+        if len(named) == 1:
+            return clean(named)
+    return clean(items)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 from aceslm.core.values import Sample
@@ -23,6 +23,7 @@ from aceslm.tasks.marked import (
 from aceslm.tasks.mentions import (
     SEVERAL,
     distinct,
+    judged,
     last_left,
     last_said,
     leading,
@@ -80,6 +81,7 @@ def _readings(text: str, labels: tuple[str, ...]) -> Iterator[int | None]:
     mentions = _mentions(text, labels)
     yield likely(text, mentions)
     lines = [line for line in text.split("\n") if line]
+    yield _checked(lines, labels)
     if len(lines) > 1 and len(marked := bold(text)) == 1 and "**" not in lines[0]:
         yield _whole(marked[0], labels)
     if lines:
@@ -102,6 +104,20 @@ def _said(mark: AnswerMark, labels: tuple[str, ...]) -> int | None:
     if mark.direct:
         return _named(mark.line, labels) if doubts(mark.line) else _opens(mark.line, labels)
     return _named(first_sentence(mark.line), labels)
+
+
+def _checked(lines: Sequence[str], labels: tuple[str, ...]) -> int | None:
+    """Return the only label that a list affirms ("normal: no / anomalous: yes"); SEVERAL for more."""
+    opening = [
+        rows[0]
+        for line in lines
+        if len(rows := judged(line, _mentions(line, labels))) == 1
+        and not any(map(str.isalnum, line[: rows[0].start]))
+    ]
+    judgements = [one for one in opening if one.affirmed or one.denied]
+    if len({one.value for one in judgements}) < 2:
+        return None
+    return distinct(one.value for one in judgements if one.affirmed)
 
 
 @lru_cache(maxsize=512)

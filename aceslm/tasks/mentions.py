@@ -19,7 +19,7 @@ SEVERAL = -1  # named, but not which
 _SIDES = 70  # characters around a mention that decide about it
 _SMALL_WORDS = (
     r"(?:be|an?|the|any|is|are|was|to|really|as|classified|considered|signs?|evidence"
-    r"|of|option|options|choice|letter|answer"
+    r"|of|options?|choices?|letters?|answers?"
     r"|label|labels|labelled|labeled|appears?|looks?|seems?|shows?|indicates?|suggests?"
     r"|in|class|necessarily|at|all|clearly"
     r"|consistent|with|due|caused|by|exactly|quite|case|both|either|this|it|series|state)"
@@ -30,7 +30,7 @@ _DENIED_BEFORE = re.compile(
     r"|rul(?:es?|ed|ing) out|exclud(?:es?|ed|ing)|eliminat(?:es?|ed|ing)|reject(?:s"
     r"|ed|ing)?|discard(?:s|ed|ing)?|opposed to"
     r"|against|avoid|than|over|incorrect|wrong)|n['’]t)"
-    rf"\b[\s:]*-?\s*(?:{_SMALL_WORDS}\s+){{0,5}}[\"'“‘(*_`\[]*$",
+    rf"\b[\s:]*-?\s*(?:{_SMALL_WORDS}:?\s+){{0,5}}[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
 )
 _BE = (
@@ -51,7 +51,7 @@ _DENIED_AFTER = re.compile(
     r"|^[\"'”’)*_`\]]*\s*(?:at first|initially|on the surface|at a glance)\b"
     r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:no\b|false\b|incorrect|wrong"
     r"|not (?:correct|right|true|likely|the)\b|0\b(?!\.)|unlikely|contraindicated)"
-    r"|^[\"'”’)*_`\].: -]*(?:✗|✘|❌|×|(?:no|false|incorrect|wrong)[\s.,;]*$)",
+    r"|^[\"'”’)*_`\].: -]*(?:✗|✘|❌|×|(?:no|false|incorrect|wrong)\s*(?:[:,;–—]|-\s|[\s.]*$))",
     re.IGNORECASE,
 )
 _AFFIRMED_AFTER = re.compile(
@@ -63,7 +63,7 @@ _AFFIRMED_AFTER = re.compile(
     r"|(?:fits|matches|makes (?:the )?most sense|it is\b|wins|describes|explains|applies)\b)"
     r"|^[\"'”’)*_`\]]*\s*(?:[:=(–|-]|->|<-+|←|→)[\s*(]*(?:this (?:one )?is )?(?:the )?"
     r"(?:yes\b|true\b|correct\b|1\b(?!\.))"
-    r"|^[\"'”’)*_`\].: -]*(?:✓|✔|✅|(?:yes|true|correct)[\s.,;]*$)",
+    r"|^[\"'”’)*_`\].: -]*(?:✓|✔|✅|(?:yes|true|correct|right)\s*(?:[:,;–—]|-\s|[\s.]*$))",
     re.IGNORECASE,
 )
 _AFFIRMED_BEFORE = re.compile(
@@ -83,6 +83,9 @@ _AFFIRMED_BEFORE = re.compile(
     r"|that|it['’]?s|it is|in the))*"
     r"[\s:,]*[\"'“‘(*_`\[]*$",
     re.IGNORECASE,
+)
+_CONCEDED = re.compile(
+    r"\b(?:while|although|(?:even )?though|despite|even if|at first|initially)\b[^,]*$", re.IGNORECASE
 )
 _JOINED = re.compile(
     r"^[\"'”’)*_`\]]*\s*(?:,|/|&|\+|-+>|→|\band/or\b|\band\b|\bor\b|\bnor\b|\bas well as\b"
@@ -142,6 +145,7 @@ def likely(text: str, mentions: Sequence[Mention]) -> int | None:
 
 
 _PLAINLY_NOT = re.compile(r"(?:\bnot|n['’]t|\bneither|\bnor)\s+(?:an?\s|the\s)?[\"'“‘(*_`]*$", re.IGNORECASE)
+_PLAINLY_WRONG = re.compile(r"[\"'”’)*_`\]]*\s(?:is|are) (?:wrong|incorrect|false)\b", re.IGNORECASE)
 _HEDGED = re.compile(
     r"\b(?:necessarily|always|sure|certain|clear|possible|cannot|know|only|enough"
     r"|may|might|could|just|both|either|yet"
@@ -155,7 +159,10 @@ def last_left(text: str, mentions: Sequence[Mention], count: int) -> int | None:
     left = set(range(count)) - {one.value for one in mentions}
     if not mentions or len(left) != 1 or _HEDGED.search(text):
         return None
-    plain = all(_PLAINLY_NOT.search(text[max(0, one.start - 20) : one.start]) for one in mentions)
+    plain = all(
+        _PLAINLY_NOT.search(text[max(0, one.start - 20) : one.start]) or _PLAINLY_WRONG.match(text, one.end)
+        for one in mentions
+    )
     return left.pop() if plain else None
 
 
@@ -196,13 +203,17 @@ def judged(text: str, mentions: Sequence[Mention]) -> list[Mention]:
         spoken = one.end + said.end() if said else one.end
         denied = bool(_DENIED_BEFORE.search(before) or _DENIED_AFTER.match(after))
         affirmed = not denied and bool(said or _AFFIRMED_BEFORE.search(before))
+        affirmed = affirmed and not _CONCEDED.search(before)
         result.append(replace(one, denied=denied, affirmed=affirmed))
     start = 0
     for n in range(1, len(result) + 1):
         if n < len(result) and _same_group(text, result[n - 1], result[n]):
             continue
         group = result[start:n]
-        if all(text[a.end : b.start].strip() == "," for a, b in pairwise(group) if a.value != b.value):
+        listed = group[0].denied and text[: group[0].start].endswith(": ")  # "Incorrect answers: A, B"
+        if not listed and all(
+            text[a.end : b.start].strip() == "," for a, b in pairwise(group) if a.value != b.value
+        ):
             start = n  # only commas: clauses, not a list
             continue
         denied = group[0].denied or (len(group) > 1 and group[-1].denied)

@@ -56,7 +56,9 @@ _NAMED = re.compile(
 )
 
 
-LISTED = re.compile(r"^\W{0,3}(?:step )?\(?[0-9]{1,2}[.):](?=\s|$)(?!\s*$)", re.IGNORECASE | re.MULTILINE)
+LISTED = re.compile(
+    r"^\W{0,3}(?:step )?\(?(?:[0-9]{1,2}|[a-h])[.):](?=\s|$)(?!\s*$)", re.IGNORECASE | re.MULTILINE
+)
 
 
 _ADJECTIVE = re.compile(

@@ -46,6 +46,10 @@ _RESULT = re.compile(
     r"(?::|\bis\b|\bwas\b|\bof\b)",
     re.IGNORECASE,
 )
+_GOES_ON = re.compile(r"\s(?:on|for|from|over|during|in|at|with|after|by)\b", re.IGNORECASE)
+_LEFT = re.compile(
+    r"\b(?:has|have|are|is) (?:now|left)\b|\bnow (?:has|have|there (?:are|is))\b|\bremain", re.IGNORECASE
+)
 _BULLET = re.compile(r"^(?:[-*•+–])\s+(?=\S)", re.MULTILINE)
 _OPERATED = re.compile(
     r"[0-9a-z%)]\s*(?:[x×*/÷+]|-(?=\s)|\btimes\b|\bplus\b|\bminus\b|\bdivided by\b)\s*[$€£]?\(*$",
@@ -122,15 +126,19 @@ _NO_CHANGE = re.compile(r"\W*(?:there (?:is|was) )?(?:no change|unchanged|nil)\W
 
 
 def _stated(text: str, question: str) -> Reading:
+    rival: Reading = None  # what the line below says behind the same mark
     for mark in stated(text, _MARKS):
         if mark.direct and doubts(mark.line):
             return SEVERAL
         reading = direct(mark.line) if mark.direct else pick(telling_sentence(mark.line), question)
         if reading is None and not mark.direct and mark.block != mark.line:
             reading = pick(mark.block, question)
-        if reading is not None:
+        if reading is not None and rival is not None:
+            return agreed([rival, reading])
+        if reading is not None and not mark.rival:
             return reading
-    return None
+        rival = reading or rival
+    return rival
 
 
 def _first_line(text: str, question: str) -> Reading:
@@ -153,6 +161,8 @@ def _results(text: str, question: str) -> Reading:
     for before, mark, after in concluded(text):
         if mark in {"=", "≈", "→", "⇒"}:
             reading = equation(before, after, question)
+        elif before.strip() and _GOES_ON.match(after):
+            continue  # "She spent $8 in total on 3 loaves"
         else:
             reading = pick(telling_sentence(after), question)
         if reading is not None:
@@ -184,6 +194,8 @@ def _lines(text: str, question: str) -> Reading:
         return SEVERAL
     sentences = [one for line in _essence(text).split("\n") for one in SENTENCE.split(line)]
     whole = agreed([found for one in sentences if (found := _unmarked(one, question)) is not None])
+    if isinstance(whole, Several) and _LEFT.search(end := telling_sentence(text, last=True)):
+        return pick(end, question)
     if isinstance(whole, Several) and len(lines) > 1 and not LISTED.match(lines[-1]):
         whole = pick(telling_sentence(lines[-1], last=True), question) or whole
     return whole

@@ -21,7 +21,7 @@ SENTENCE = re.compile(
 LIST_NUMBER = re.compile(r"^[0-9]{1,2}[.)] (?=[-$€£~(]?\s?\.?[0-9])")
 
 _RANGE = re.compile(
-    r"^(?:\s?[a-z%$]{0,12})?\s*(?:-|to|or|vs\.?|versus|and(?! (?:that|this|it|so|therefore|the"
+    r"^(?:\s?[a-z%$]{0,12})?\s*(?:-|(?<![a-z])(?:to|or|vs\.?|versus)|and(?! (?:that|this|it|so|therefore|the"
     r"|is)\b)|,|;|through|up to)\s*(?:about |perhaps |maybe |even )?[$€£]?\(?-?\.?[0-9]",
     re.IGNORECASE,
 )
@@ -52,6 +52,16 @@ OBJECT_OF = re.compile(
     r"|exactly|nearly|almost|just|now|then))?[\s~≈*]*$",
     re.IGNORECASE,
 )
+
+# what a story begins with: "She had 20 apples and gave away 6"
+_TOLD = re.compile(
+    r"\b(?:had|there were|received|made|earned|paid|spent|took|needed)(?: \w+)?[\s~≈*]*$", re.IGNORECASE
+)
+
+_ASKS_END = re.compile(
+    r"\b(?:left|remain\w*|now|still|total|altogether|in all|change|difference|profit)\b", re.IGNORECASE
+)
+_GOES_ON = re.compile(r"[^.;0-9]{0,60}?(?:,|\b(?:and|but|then)\b)[^.;0-9]{0,60}[0-9]", re.IGNORECASE)
 
 _LABEL = re.compile(r"^[^:(=\n]{1,60}:\s+(?=\D{0,40}\d)")
 
@@ -161,7 +171,7 @@ def pick(text: str, question: str) -> Reading:
             return None
     if (reading := _converted(text, question) or _first_said(text)) is not None:
         return reading
-    return _only_answer(text)
+    return _only_answer(text, question)
 
 
 _COUNTED = re.compile(r"there (?:are|were) [0-9]+ [^:0-9]{1,40}:", re.IGNORECASE)
@@ -201,13 +211,16 @@ def _first_said(text: str) -> Reading:
     return direct(ASIDE.sub(lambda match: match.group() if as_quantity(match.group()) else "", text))
 
 
-def _only_answer(text: str) -> Reading:
+def _only_answer(text: str, question: str) -> Reading:
     found = answers(text)
     if len(found) > 1 and not _same(found) and any(_opens_range(text, one) for one in found):
         return SEVERAL
     reading = agreed(found)
     if isinstance(reading, Several):
         objects = [one for one in found if OBJECT_OF.search(text[max(0, one.start - 40) : one.start])]
+        told = [one for one in objects if _TOLD.search(text[max(0, one.start - 40) : one.start])]
+        if _ASKS_END.search(question) and any(_GOES_ON.match(text, one.end) for one in told):
+            objects = [one for one in objects if one not in told]
         return agreed(objects) or SEVERAL
     return reading
 

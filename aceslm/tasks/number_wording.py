@@ -18,6 +18,7 @@ _MINUS = re.compile(
     r"(\A\W*|\b(?:is|was|of|by|about|approximately|at) |[:=] ?)(?:minus|negative) (?=[$€£]?\.?[0-9])",
     re.IGNORECASE,
 )
+_MINUS_SIGN = re.compile(r"^\u2212 (?=[$€£]?\.?[0-9])", re.MULTILINE)  # no bullet
 _ORDINALS = {
     word: str(n)
     for n, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split(), 1)
@@ -53,7 +54,7 @@ _ASKS_YEAR = re.compile(r"\b(?:what|which) year\b", re.IGNORECASE)
 
 def plainly(text: str, question: str = "") -> str:
     """Return a text whose numbers are written with digits, as the question asks for them."""
-    text = tidy(plain_latex(text))
+    text = tidy(_MINUS_SIGN.sub("-", plain_latex(text)))
     if _ASKS_YEAR.search(question):
         text = _ISO_DATE.sub(r"\1", _DATE.sub(r"\1", text))
     if _ASKS_PLACE.search(question):

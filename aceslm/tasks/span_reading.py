@@ -18,12 +18,21 @@ from collections.abc import Sequence
 from itertools import takewhile
 
 from aceslm.tasks.asked import EDGES, AskedFor
-from aceslm.tasks.enumerations import BULLET, INLINE_BULLET, clean, enumerated, json_list, numbers_of, tidied
+from aceslm.tasks.enumerations import (
+    BULLET,
+    INLINE_BULLET,
+    clean,
+    enumerated,
+    json_list,
+    numbers_of,
+    picked,
+    tidied,
+)
 from aceslm.tasks.json_answers import json_answer
 from aceslm.tasks.marked import answer_text, concluded, doubts, marks_of, plain_latex, stated
 from aceslm.tasks.number_reading import refuses, value_of
 from aceslm.tasks.quantities import as_quantity
-from aceslm.tasks.text import first_sentence
+from aceslm.tasks.text import first_sentence, once
 
 _MARKS = marks_of(r"(?:relevant |extracted )(?:span|text|phrase|item)|response", corrections=False)
 _EXPLAINS = re.compile(
@@ -69,7 +78,9 @@ _NOTHING = re.compile(
     r"|\W*(?:insert |your |the )+answer(?: here)?)\W*",
     re.IGNORECASE,
 )
-_OPEN_END = re.compile(r"(?::|=|\?|\s(?:is|are|was|were|the|of|and|by|we|to|with))$", re.IGNORECASE)
+_OPEN_END = re.compile(
+    r"(?::|=|\?|\s(?:is|are|was|were|the|(?-i:an?)|of|and|or|by|we|to|with|for|from|that|which|than|as|at"
+    r"|(?:of|for|in|by) each))$", re.I)  # fmt: skip
 _UNDECIDED = re.compile(
     r"(?:[^.;\n]{1,60}?\s(?:is|was|are|were|could be|may be)\s+)?(?:either\b.*\bor\b"
     r"|(?:somewhere )?between \W?[0-9].* and \W?[0-9])",
@@ -81,7 +92,7 @@ _MOVED = re.compile(r"\D*\bfrom \D{0,3}[0-9][0-9.,%]* to \D{0,3}[0-9][0-9.,%]*\D
 _IN_SCALE = re.compile(r"(?<=[0-9)])[\s,]*\(?\s*in (thousand|million|billion)s?\)?\.?$", re.IGNORECASE)
 _BECAUSE = re.compile(r"\b(?:because(?: of)?|due to|caused by|thanks to)\s+", re.IGNORECASE)
 _SINCE = re.compile(
-    r",?\s+because\b|,\s+(?:since|as (?:it|the|they|this|shown|stated|per)|which (?:is"
+    r",?\s+because\b|,\s+(?:since|compared (?:with|to)|as (?:it|the|they|this|shown|stated|per)|which (?:is"
     r"|was|are)|according to)\b",
     re.IGNORECASE,
 )
@@ -123,10 +134,18 @@ def _conclusion(text: str, asked: AskedFor) -> tuple[str, ...] | None:
         if mark in {"=", "≈"}:
             value = value_of(f"={after}", asked.question)
         else:
-            value = value_of(first_sentence(after), asked.question) if opens else None
+            said = mark.lower() in _CONCLUDES
+            value = (
+                value_of(first_sentence(after).strip(" ,:"), asked.question, whole=said) if opens else None
+            )
         if value is not None:
             return (value,)
-        if mark.lower() in _CONCLUDES and opens and len(lines) > 1 and 0 < len(after.split()) <= _LONG_ITEM:
+        if (
+            mark.lower() in _CONCLUDES
+            and opens
+            and (len(lines) > 1 or after[:1] == ",")
+            and 0 < len(after.split()) <= _LONG_ITEM
+        ):
             return _line(after.strip(" ,:"), asked)
     if asked.count and (total := _TOTAL.search(lines[-1])):
         return (total[1],)
@@ -150,7 +169,7 @@ def _block(text: str, asked: AskedFor) -> tuple[str, ...]:
         return ()
     listed = [BULLET.sub("", line) for line in takewhile(BULLET.match, lines)]
     if len(listed) > 1:
-        return clean(listed)
+        return picked(listed, asked)
     first = [line for line in text.split("\n\n", 1)[0].split("\n") if any(map(str.isalnum, line))]
     for several in (lines, first) if not listed else ():
         over = several is lines and len(lines) > len(first)  # empty lines
@@ -165,7 +184,7 @@ def _block(text: str, asked: AskedFor) -> tuple[str, ...]:
 def _items(lines: Sequence[str], asked: AskedFor) -> tuple[str, ...]:
     if len(lines) > 2 and len(set(lines)) == 1:
         return _line(lines[0], asked)
-    return () if _is_run(lines, asked) else clean(lines)
+    return () if _is_run(lines, asked) else picked(lines, asked)
 
 
 def _is_run(lines: Sequence[str], asked: AskedFor) -> bool:
@@ -188,10 +207,10 @@ def _are_items(lines: Sequence[str], asked: AskedFor, *, whole: bool) -> bool:
 
 def _line(line: str, asked: AskedFor) -> tuple[str, ...]:
     """Read one line: a span, an enumeration, or a sentence that gives either."""
-    if _ONE_QUOTED.fullmatch(line) and numbers_of(tidied(line)) is None:
+    if _ONE_QUOTED.fullmatch(line) and numbers_of(tidied(line), asked) is None:
         return (tidied(line),)
     line = tidied(line[:_LINE_READ])
-    if (numbers := (line,) if as_quantity(line) else numbers_of(line)) is not None:
+    if (numbers := (line,) if as_quantity(line) else numbers_of(line, asked)) is not None:
         return numbers
     if asked.quotes(line):
         return (line,)
@@ -203,7 +222,7 @@ def _line(line: str, asked: AskedFor) -> tuple[str, ...]:
         or _UNDECIDED.match(line)
     ):
         return ()
-    line = tidied(_once(_cut(line, asked)))
+    line = tidied(once(_cut(line, asked)))
     if (noted := _IN_SCALE.search(line)) is not None:
         items = _said(line[: noted.start()], asked) or ("",)
         return (*items[:-1], f"{items[-1]} {noted[1].lower()}")
@@ -239,6 +258,7 @@ def _said(line: str, asked: AskedFor) -> tuple[str, ...]:
 
 def _cut(line: str, asked: AskedFor) -> str:
     """Return a line without the sentences, reasons and notes that follow its answer."""
+    line = re.sub(r"^not (?!only|just|merely)[^,;]{1,60}?,? but (?:rather )?", "", line, flags=re.IGNORECASE)
     first = first_sentence(line)
     if as_quantity(tidied(first)):
         return first
@@ -251,15 +271,6 @@ def _cut(line: str, asked: AskedFor) -> str:
     if note and _YEAR_ONLY.fullmatch(note.group()) and line[: note.start()].replace(" ", "").isalpha():
         return line  # "Clean Water Act (1972)"
     return line[: note.start()] if note and any(map(str.isalnum, line[: note.start()])) else line
-
-
-def _once(line: str) -> str:
-    """Return "Oslo" of "Oslo Oslo Oslo Oslo"."""
-    words = line.split()
-    for size in range(1, len(words) // 4 + 1) if len(words) <= 60 else ():
-        if len(words) % size == 0 and words == words[:size] * (len(words) // size):
-            return " ".join(words[:size])
-    return line
 
 
 def _without_question(line: str, asked: AskedFor) -> str:

@@ -27,6 +27,15 @@ def first_sentence(line: str) -> str:
     return line
 
 
+def once(line: str) -> str:
+    """Return "Oslo" of "Oslo Oslo Oslo Oslo"."""
+    words = line.split()
+    for size in range(1, len(words) // 4 + 1) if len(words) <= 60 else ():
+        if len(words) % size == 0 and words == words[:size] * (len(words) // size):
+            return " ".join(words[:size])
+    return line
+
+
 def unaccented(text: str) -> str:
     """Return a text in compatibility forms, without the accents of Latin letters: "Júpiter" -> "Jupiter"."""
     parted = unicodedata.normalize("NFKD", text)
