@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from aceslm.analysis.rows import as_bit
+from aceslm.analysis.spent import ended_attempts, gpus_of
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Shard
@@ -18,14 +19,9 @@ from aceslm.run.done import timings_of
 
 if TYPE_CHECKING:
     import pandas as pd
-from aceslm.analysis.spent import ended_attempts, gpus_of
 
 _REFERENCES = ("scaffold", "baseline")
-
-
 _ADAPTED = ("ace", "ace_frozen")  # the other modes with a playbook are controls
-
-
 _GENERATOR = "generator"
 
 

@@ -1,7 +1,7 @@
 """What became of every playbook of a run, and what evolving it cost: for summaries, the terminal and JSON.
 
-    found = evolution_figures(run)       # one a cell that evolved a playbook to its end
-    lines = evolution_rows(found)                 # short texts, in the order of EVOLUTION_HEADERS
+    found = evolution_figures(run)    # one a cell that evolved a playbook to its end
+    lines = evolution_rows(found)     # short texts, in the order of EVOLUTION_HEADERS
 
 Everything comes from the run directory's files. Gold answers of scored samples are looked at here, after the
 fact, to count leaks; nothing that evolves a playbook sees these figures.

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from launch.verbs.groups import spread
 from launch.verbs.options import JsonOption, token_counter
+
+if TYPE_CHECKING:
+    from aceslm.data.importers import Columns
 
 _COLUMNS = "Columns (csv, jsonl, json, parquet); a name may be a path: context.contexts, answers.text.0"
 _ANSWERS = "Answers and choices (csv, jsonl, json, parquet)"
@@ -25,7 +29,109 @@ def _answers(text: str, **limits: Any) -> Any:
     return typer.Option(help=text, rich_help_panel=_ANSWERS, **limits)
 
 
+@dataclass(frozen=True, slots=True)
+class TableChoice:
+    """Where a table of the user's own has what a task needs."""
+
+    question_column: Annotated[str, _column("What is asked.")] = "question"
+    answer_column: Annotated[str, _column("The gold answer; a list is several spans.")] = "answer"
+    id_column: Annotated[str | None, _column("Default: an id made from what is asked.")] = None
+    context_column: Annotated[str | None, _column("A text, or a list of paragraphs.")] = None
+    context_id_column: Annotated[
+        str | None, _column("What groups questions of one context; default: by its text.")
+    ] = None
+    split_column: Annotated[str | None, _column("adapt, validate, eval; or train, dev, val, test.")] = None
+    scale_column: Annotated[str | None, _column("thousand, million, billion, percent.")] = None
+    answer_type_column: Annotated[str | None, _column("Each record's own answer type.")] = None
+    domain_column: Annotated[str | None, _column("Each record's own domain.")] = None
+    metadata_columns: Annotated[str, _column("Columns to keep as they are: a,b,c.")] = ""
+    no_header: Annotated[
+        bool,
+        typer.Option(
+            "--no-header",
+            help="The CSV has no header line: c1, c2, ... or 1, 2, ...",
+            rich_help_panel=_COLUMNS,
+        ),
+    ] = False
+    records: Annotated[str | None, _column("JSON: the key that holds the records.")] = None
+    answer_type: Annotated[
+        str | None, _answers("choice, number, span, label; default: one for the file, inferred and printed.")
+    ] = None
+    answer_regex: Annotated[
+        str | None,
+        _answers(
+            "Extracts the answer from a longer text: its first group, where it matches last; '#### (.+)'."
+        ),
+    ] = None
+    choices_column: Annotated[
+        str | None, _answers('A list, JSON text, {"A": ...}, or {"text": [...], "label": [...]}.')
+    ] = None
+    choices_columns: Annotated[str, _answers("A column a choice: opa,opb,opc,opd, or 'op*'.")] = ""
+    labels: Annotated[
+        str, _answers("The same choices for every record: yes,no,maybe (or JSON: a list of texts).")
+    ] = ""
+    answer_is: Annotated[
+        str | None,
+        _answers("How answers name their choice: letter, text, index; default: by the whole file."),
+    ] = None
+    choice_base: Annotated[
+        int | None, _answers("The answer is a choice's number, counted from 0 or 1.", min=0, max=1)
+    ] = None
+
+    def columns(self) -> Columns:
+        """Return what the importer of tables is told.
+
+        Raises:
+            UsageError: a broken list of names.
+        """
+        from aceslm.data.importers import Columns
+
+        return Columns(
+            question=self.question_column,
+            answer=self.answer_column,
+            id=self.id_column,
+            context=self.context_column,
+            choices=self.choices_column,
+            choice_base=self.choice_base,
+            choices_columns=_listed("--choices-columns", self.choices_columns),
+            labels=_listed("--labels", self.labels),
+            answer_is=self.answer_is,
+            answer_regex=self.answer_regex,
+            context_id=self.context_id_column,
+            split=self.split_column,
+            scale=self.scale_column,
+            answer_type=self.answer_type_column,
+            domain=self.domain_column,
+            metadata=_listed("--metadata-columns", self.metadata_columns),
+            header=not self.no_header,
+            records=self.records,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesChoice:
+    """How labelled readings become questions."""
+
+    per_label: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most N records of a label in a split.", rich_help_panel=_SERIES),
+    ] = None
+    balance: Annotated[
+        bool,
+        typer.Option(
+            "--balance/--no-balance",
+            help="Cut the most frequent label to the second.",
+            rich_help_panel=_SERIES,
+        ),
+    ] = True
+    window: Annotated[
+        int, typer.Option(min=8, help="Values in a block of a NAB series.", rich_help_panel=_SERIES)
+    ] = 96
+
+
+@spread
 def import_(
+    *,
     kind: Annotated[
         str, typer.Argument(help="tatqa, medqa, formula, ai4i, nab; csv, jsonl, json, parquet for any table.")
     ],
@@ -47,65 +153,8 @@ def import_(
     only: Annotated[
         str | None, typer.Option(help="Keep only this answer type: choice, number, span or label.")
     ] = None,
-    question_column: Annotated[str, _column("What is asked.")] = "question",
-    answer_column: Annotated[str, _column("The gold answer; a list is several spans.")] = "answer",
-    id_column: Annotated[str | None, _column("Default: an id made from what is asked.")] = None,
-    context_column: Annotated[str | None, _column("A text, or a list of paragraphs.")] = None,
-    context_id_column: Annotated[
-        str | None, _column("What groups questions of one context; default: by its text.")
-    ] = None,
-    split_column: Annotated[str | None, _column("adapt, validate, eval; or train, dev, val, test.")] = None,
-    scale_column: Annotated[str | None, _column("thousand, million, billion, percent.")] = None,
-    answer_type_column: Annotated[str | None, _column("Each record's own answer type.")] = None,
-    domain_column: Annotated[str | None, _column("Each record's own domain.")] = None,
-    metadata_columns: Annotated[str, _column("Columns to keep as they are: a,b,c.")] = "",
-    no_header: Annotated[
-        bool,
-        typer.Option(
-            "--no-header",
-            help="The CSV has no header line: c1, c2, ... or 1, 2, ...",
-            rich_help_panel=_COLUMNS,
-        ),
-    ] = False,
-    records: Annotated[str | None, _column("JSON: the key that holds the records.")] = None,
-    answer_type: Annotated[
-        str | None, _answers("choice, number, span, label; default: one for the file, inferred and printed.")
-    ] = None,
-    answer_regex: Annotated[
-        str | None,
-        _answers(
-            "Extracts the answer from a longer text: its first group, where it matches last; '#### (.+)'."
-        ),
-    ] = None,
-    choices_column: Annotated[
-        str | None, _answers('A list, JSON text, {"A": ...}, or {"text": [...], "label": [...]}.')
-    ] = None,
-    choices_columns: Annotated[str, _answers("A column a choice: opa,opb,opc,opd, or 'op*'.")] = "",
-    labels: Annotated[
-        str, _answers("The same choices for every record: yes,no,maybe (or JSON: a list of texts).")
-    ] = "",
-    answer_is: Annotated[
-        str | None,
-        _answers("How answers name their choice: letter, text, index; default: by the whole file."),
-    ] = None,
-    choice_base: Annotated[
-        int | None, _answers("The answer is a choice's number, counted from 0 or 1.", min=0, max=1)
-    ] = None,
-    per_label: Annotated[
-        int | None,
-        typer.Option(min=1, help="At most N records of a label in a split.", rich_help_panel=_SERIES),
-    ] = None,
-    balance: Annotated[
-        bool,
-        typer.Option(
-            "--balance/--no-balance",
-            help="Cut the most frequent label to the second.",
-            rich_help_panel=_SERIES,
-        ),
-    ] = True,
-    window: Annotated[
-        int, typer.Option(min=8, help="Values in a block of a NAB series.", rich_help_panel=_SERIES)
-    ] = 96,
+    table: TableChoice,
+    series: SeriesChoice,
     tokenizer: Annotated[
         str | None, typer.Option(help="Count tokens too: a registry name or a local folder.")
     ] = None,
@@ -126,43 +175,21 @@ def import_(
     Letters inside the options: aceslm data import jsonl test.jsonl --output t.jsonl --choices-column options
     --answer-column correct
     """
-    from aceslm.data.importers import Columns, import_dataset, write_task
+    from aceslm.data.importers import import_dataset, write_task
     from aceslm.data.importers.output import check_output
 
     check_output(output)
-    columns = Columns(
-        question=question_column,
-        answer=answer_column,
-        id=id_column,
-        context=context_column,
-        choices=choices_column,
-        choice_base=choice_base,
-        choices_columns=_listed("--choices-columns", choices_columns),
-        labels=_listed("--labels", labels),
-        answer_is=answer_is,
-        answer_regex=answer_regex,
-        context_id=context_id_column,
-        split=split_column,
-        scale=scale_column,
-        answer_type=answer_type_column,
-        domain=domain_column,
-        metadata=_listed("--metadata-columns", metadata_columns),
-        header=not no_header,
-        records=records,
-    )
     report = import_dataset(
         kind,
         src,
         split=split,
         seed=seed,
         domain=domain,
-        answer_type=answer_type,
+        answer_type=table.answer_type,
         only=only,
-        per_label=per_label,
-        balance=balance,
-        window=window,
-        columns=columns,
+        columns=table.columns(),
         split_by_context=split_by_context,
+        **asdict(series),
     )
     count_tokens = token_counter(tokenizer) if tokenizer else None
     write_task(report.samples, output)
