@@ -23,7 +23,7 @@ from aceslm.core.errors import ConfigError, RunError
 from aceslm.core.files import locked, replacing
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
-from aceslm.core.values import Cell, ModelSpec, Plan, Resources, Sample
+from aceslm.core.values import Cell, ModelSpec, Plan, Resources, Sample, TaskTable
 from aceslm.core.words import PLAYBOOK_MODES
 from aceslm.data import write_samples
 from aceslm.models.registry import require_on_this_machine, resolve_model
@@ -85,6 +85,44 @@ def prepare(
         UsageError: an unknown name, a bad task file, a mode that does not fit.
         ModelUnavailable: a hub model without a known revision.
     """
+    made = _expanded(grid, extra_task, trust_remote_code)
+    paths = RunPaths(results / f"{grid.name}-{run_digest(made.cells)}")
+    earlier = load_plans(paths)
+    resources = {name: model_resources(name, grid.resources) for name in grid.models}
+    rate_of = rate_finder(results, target_of or here(WorkerOptions(grid.engine)), grid.engine, resources)
+    sizes = _shard_sizes(grid, earlier[0].cells if earlier else made.cells, rate_of, pilot)
+    narrowed = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
+
+    def plan_after(known: Sequence[Plan]) -> Plan | None:
+        plan = next_plan(narrowed, made.cells, made.tables, known, resources, sizes)
+        return replace(plan, is_pilot=pilot) if plan else None
+
+    return Prepared(
+        grid=grid,
+        paths=paths,
+        cells=made.cells,
+        tasks=made.tasks,
+        snapshots=made.snapshots,
+        playbooks=made.playbooks,
+        earlier=earlier,
+        plan=plan_after(earlier),
+        replan=plan_after,
+        rate_of=rate_of,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Expanded:
+    """A grid's cells with what they need: tables, samples by digest, given playbooks by digest."""
+
+    cells: tuple[Cell, ...]
+    tasks: tuple[LoadedTask, ...]
+    tables: Sequence[TaskTable]
+    snapshots: Mapping[str, tuple[Sample, ...]]
+    playbooks: Mapping[str, Playbook]
+
+
+def _expanded(grid: GridConfig, extra_task: LoadedTask | None, trust_remote_code: bool) -> _Expanded:
     if (one := grid.primary) and (one.task not in grid.tasks or one.mode not in grid.modes):
         raise ConfigError(
             f"primary: '{one.mode}' on '{one.task}' is not among this submission's tasks and modes: run the "
@@ -100,39 +138,14 @@ def prepare(
     givens = Givens(roles, digests, [donor.tables for donor in donors])
     cells = expand(grid, models, [task.tables for task in tasks], givens)
     wanted = {name for cell in cells for name in (cell.task_digest, cell.validate_digest)}
-    tables = [table for task in (*tasks, *donors) for table in task.tables.tables]
-    tables = [table for table in tables if table.task_digest in wanted]
-    paths = RunPaths(results / f"{grid.name}-{run_digest(cells)}")
-    earlier = load_plans(paths)
-    resources = {name: model_resources(name, grid.resources) for name in grid.models}
-    rate_of = rate_finder(results, target_of or here(WorkerOptions(grid.engine)), grid.engine, resources)
-    sizes = _shard_sizes(grid, earlier[0].cells if earlier else cells, rate_of, pilot)
-    narrowed = grid.model_copy(update={"limit": PILOT_SAMPLES}) if pilot else grid
-
-    def plan_after(known: Sequence[Plan]) -> Plan | None:
-        plan = next_plan(narrowed, cells, tables, known, resources, sizes)
-        return replace(plan, is_pilot=pilot) if plan else None
-
-    return Prepared(
-        grid=grid,
-        paths=paths,
-        cells=cells,
-        tasks=tasks,
-        snapshots={
-            name: rows
-            for task in (*tasks, *donors)
-            for name, rows in task.by_digest.items()
-            if name in wanted
-        },
-        playbooks={
-            playbook.digest: playbook
-            for playbook in given.values()
-            if any(cell.initial_playbook == playbook.digest for cell in cells)
-        },
-        earlier=earlier,
-        plan=plan_after(earlier),
-        replan=plan_after,
-        rate_of=rate_of,
+    starts = {cell.initial_playbook for cell in cells}
+    loaded = (*tasks, *donors)
+    return _Expanded(
+        cells,
+        tasks,
+        [table for task in loaded for table in task.tables.tables if table.task_digest in wanted],
+        {name: rows for task in loaded for name, rows in task.by_digest.items() if name in wanted},
+        {playbook.digest: playbook for playbook in given.values() if playbook.digest in starts},
     )
 
 
