@@ -22,7 +22,7 @@ from aceslm.analysis.spent import Spent, cell_costs
 from aceslm.analysis.summary import shard_cost, summarize
 from aceslm.core.files import write_json
 from aceslm.core.run import Run
-from aceslm.run.done import timings_of
+from aceslm.run.done import all_timings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,9 +57,9 @@ def analyse(run: Run) -> Analysed:
         CorruptRun: a merged file, a playbook's journal or the declaration is damaged.
     """
     rows = read_rows(run.paths.results)
-    spent, points = cell_costs(run), tuple(break_evens(run, rows))
-    finished = {shard.shard_id: timings_of(run.paths, shard.shard_id) for shard in run.shards}
-    took = {name: shard_cost(timings) for name, timings in finished.items() if timings}
+    timings = all_timings(run)
+    spent, points = cell_costs(run), tuple(break_evens(run, rows, timings))
+    took = {name: shard_cost(one) for name, one in timings.items()}
     return Analysed(
         rows=rows,
         summary=summarize(rows, took, spent),
@@ -68,7 +68,7 @@ def analyse(run: Run) -> Analysed:
         spent=spent,
         break_evens=points,
         costs=tuple(cost_lines(run, spent, points)),
-        evolutions=tuple(evolution_figures(run)),
+        evolutions=tuple(evolution_figures(run, timings)),
     )
 
 

@@ -1,7 +1,7 @@
-"""What a run has cost, cell by cell, and after how many questions an adaptation has paid off.
+"""What a run has cost, and when its adaptations have paid off: as values of `costs.json`, and in words.
 
-    spent = cell_costs(run)              # cell id -> hours and joules over all attempts
-    lines = break_evens(run, frame)      # one for every cell whose prompts carry a playbook
+    values = cost_values(spent, points)      # of spent.cell_costs and break_even.break_evens
+    lines = cost_lines(run, spent, points)
 
 Hours are wall time x allocated cores or GPUs, from the files of the attempts: so also without a scheduler.
 """
@@ -13,9 +13,10 @@ from dataclasses import asdict
 from typing import Any
 
 from aceslm.analysis.break_even import BreakEven
-from aceslm.analysis.spent import Spent, total
+from aceslm.analysis.spent import Spent, whole_cost
 from aceslm.core.run import Run
 from aceslm.core.values import Cell
+from aceslm.plan.cells import is_adaptation
 
 
 def cost_values(spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def cost_values(spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> dict
 def cost_lines(run: Run, spent: Mapping[str, Spent], points: Sequence[BreakEven]) -> list[str]:
     """Return the run's cost in words: all of it, what was lost, what adaptations took, break-evens."""
     cells = {cell.cell_id: cell for cell in run.cells}
-    whole = total([one for one in spent.values() if one != Spent()])
+    whole = whole_cost(spent)
     lines = [f"All attempts took {_hours(whole.core_hours, whole.gpu_hours)}, {_joules(whole.energy_j)}."]
     if whole.failed_core_hours:
         lost = _hours(whole.failed_core_hours, whole.failed_gpu_hours)
@@ -51,7 +52,7 @@ def cost_lines(run: Run, spent: Mapping[str, Spent], points: Sequence[BreakEven]
     lines += [
         f"Adaptation of {_name(cell)}: {_hours(spent[cell_id].core_hours, spent[cell_id].gpu_hours)}."
         for cell_id, cell in cells.items()
-        if cell.evolves and cell.split == "adapt"
+        if is_adaptation(cell)
     ]
     return lines + [
         point.sentence(_name(cells[point.cell_id]), cells[point.reference_cell_id].mode) for point in points

@@ -1,7 +1,7 @@
 """What became of every playbook of a run, and what evolving it cost: for summaries, the terminal and JSON.
 
-    found = evolution_figures(run)    # one a cell that evolved a playbook to its end
-    lines = evolution_rows(found)     # short texts, in the order of EVOLUTION_HEADERS
+    found = evolution_figures(run, timings)    # one a cell that evolved a playbook to its end
+    lines = evolution_rows(found)              # short texts, in the order of EVOLUTION_HEADERS
 
 Everything comes from the run directory's files. Gold answers of scored samples are looked at here, after the
 fact, to count leaks; nothing that evolves a playbook sees these figures.
@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from itertools import pairwise
 from statistics import fmean
 
-from aceslm.ace.evolution import CURATOR, GENERATOR, REFLECTOR, ROLES, VALIDATION, Call
+from aceslm.ace.evolution import CURATOR, GENERATOR, REFLECTOR, ROLES, VALIDATION
 from aceslm.ace.measures import (
     citation_rate,
     compare_versions,
@@ -24,12 +25,11 @@ from aceslm.ace.measures import (
     redundancy,
     rule_recovery,
 )
-from aceslm.ace.playbook.bullets import Playbook
 from aceslm.ace.roles.messages import citations
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Sample
 from aceslm.data import read_snapshot
-from aceslm.run.done import timings_of
+from aceslm.run.done import Timings
 from aceslm.run.evolution_journal import Journal
 from aceslm.run.evolution_state import State
 
@@ -90,14 +90,20 @@ class Figures:
     relative_cost: float | None
 
 
-def evolution_figures(run: Run) -> list[Figures]:
-    """Return the figures of every evolution that has ended, in plan order."""
+def evolution_figures(run: Run, timings: Timings) -> list[Figures]:
+    """Return the figures of every evolution that has ended, in plan order.
+
+    Args:
+        timings: shard id -> what its finisher has measured.
+    """
+    scored_of = cache(partial(_scored_samples, run))  # seeds and variants share their samples
     found = []
     for cell in run.cells:
         journal = Journal(run.paths.playbooks(cell.cell_id))
         state = journal.state() if cell.evolves else None
         if state is not None and state.ended:
-            found.append(_figures(run, cell, journal, state))
+            reference_s = _reference_s(run, cell, timings)
+            found.append(_figures(cell, journal, state, scored_of(cell.task_name), reference_s))
     return found
 
 
@@ -125,17 +131,17 @@ def evolution_rows(found: Sequence[Figures]) -> list[list[str]]:
     ]
 
 
-def _figures(run: Run, cell: Cell, journal: Journal, state: State) -> Figures:
+def _figures(
+    cell: Cell, journal: Journal, state: State, scored: Sequence[Sample], reference_s: float | None
+) -> Figures:
     playbook = journal.committed(state)
     stages = [journal.playbook(number) for number in (0, *state.epochs)]
     changes = [compare_versions(*pair) for pair in pairwise(stages)]
     calls = journal.calls()
-    scored = _scored_samples(run, cell)
     rules = rule_recovery(playbook, published_rules(scored))
-    role_s = _role_s(journal, state)
+    role_s = journal.role_s()
     total_s = sum(role_s.values())
     adapted = sum(call.role == GENERATOR for call in calls)
-    reference_s = _reference_s(run, cell)
     return Figures(
         cell_id=cell.cell_id,
         task_name=cell.task_name,
@@ -150,7 +156,7 @@ def _figures(run: Run, cell: Cell, journal: Journal, state: State) -> Figures:
         churn=fmean([change.churn for change in changes]) if changes else 0.0,
         survival=fmean([change.survival for change in changes]) if changes else 1.0,
         redundancy=redundancy(playbook.shown),
-        citation_rate=citation_rate(list(_cited(journal, calls, playbook))),
+        citation_rate=citation_rate(list(_cited(journal))),
         gold_leaks=len(gold_leaks(playbook, scored)),
         rules=fmean(rules.values()) if rules else None,
         role_s=role_s,
@@ -161,39 +167,30 @@ def _figures(run: Run, cell: Cell, journal: Journal, state: State) -> Figures:
     )
 
 
-def _role_s(journal: Journal, state: State) -> dict[str, float]:
-    """Return the seconds of each role, those of all workers included."""
-    total: Counter[str] = Counter()
-    shares = [Journal(folder).state() for folder in sorted(journal.folder.glob("e[0-9]*-w[0-9]*"))]
-    for one in (state, *shares):
-        total.update(dict(one.role_s) if one else {})
-    return dict(total)
+def _cited(journal: Journal) -> Iterator[tuple[str, ...]]:
+    """Yield the bullets that each answer cites, of the version that it was given.
+
+    A worker's answers are read in its own journal: the merge gives what it learnt other ids.
+    """
+    for one in journal.shares() or [journal]:
+        version = cache(one.playbook)
+        for call in one.calls():
+            if call.role == GENERATOR:
+                yield citations(call.raw_output, version(call.round - 1))
 
 
-def _cited(journal: Journal, calls: Sequence[Call], last: Playbook) -> Iterator[tuple[str, ...]]:
-    """Yield the bullets that each answer cites, of the version that it was given (workers': of the last)."""
-    versions: dict[int, Playbook] = {}
-    for call in calls:
-        if call.role != GENERATOR:
-            continue
-        number = call.round - 1
-        if number not in versions:
-            versions[number] = journal.playbook(number) if journal.version(number).exists() else last
-        yield citations(call.raw_output, versions[number])
-
-
-def _scored_samples(run: Run, cell: Cell) -> list[Sample]:
-    """Return the samples of a cell's task that enter an accuracy."""
+def _scored_samples(run: Run, task_name: str) -> list[Sample]:
+    """Return the samples of a task that enter an accuracy."""
     tables = {
         table.task_digest
         for plan in run.plans
         for table in plan.tasks
-        if table.task_name == cell.task_name and table.split not in {"adapt", "validate"}
+        if table.task_name == task_name and table.split not in {"adapt", "validate"}
     }
     return [sample for name in sorted(tables) for sample in read_snapshot(run.paths.task(name))]
 
 
-def _reference_s(run: Run, cell: Cell) -> float | None:
+def _reference_s(run: Run, cell: Cell, timings: Timings) -> float | None:
     """Return the engine's seconds per sample without a playbook, in the same place of the grid."""
     for mode in ("baseline", "scaffold"):
         same = {
@@ -203,11 +200,8 @@ def _reference_s(run: Run, cell: Cell) -> float | None:
             and (other.model, other.quantization, other.task_name)
             == (cell.model, cell.quantization, cell.task_name)
         }
-        rows, seconds = 0, 0.0
-        for shard in (shard for name in sorted(same) for shard in run.shards_of(name)):
-            timings = timings_of(run.paths, shard.shard_id)
-            rows += timings.get("rows_generated", 0)
-            seconds += timings.get("generate_s", 0.0)
-        if rows:
-            return seconds / rows
+        shards = [shard for name in sorted(same) for shard in run.shards_of(name)]
+        took = [timings[shard.shard_id] for shard in shards if shard.shard_id in timings]
+        if rows := sum(one.get("rows_generated", 0) for one in took):
+            return float(sum(one.get("generate_s", 0.0) for one in took) / rows)
     return None

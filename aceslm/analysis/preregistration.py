@@ -33,6 +33,8 @@ from aceslm.core.run import Run
 from aceslm.core.values import Plan
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
+from aceslm.run.done import is_published
+from aceslm.run.parts import read_parts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,7 +109,7 @@ def declaration(
         num_samples=len(questions),
         declared_at=time.time(),
         commit=commit,
-        rows_before=sum(_published(paths, plan) for plan in load_plans(paths)),
+        rows_before=sum(_rows(paths, plan) for plan in load_plans(paths)),
         scored_before=scored_before(paths, questions),
     )
 
@@ -215,9 +217,12 @@ def _damaged(paths: RunPaths, fault: str) -> str:
     )
 
 
-def _published(paths: RunPaths, plan: Plan) -> int:
+def _rows(paths: RunPaths, plan: Plan) -> int:
+    """Count the rows that are there to be scored; those of unfinished shards too."""
     return sum(
         shard.num_units
+        if is_published(paths, shard.shard_id)
+        else len(set(read_parts(paths, shard.shard_id, ["unit_id"]).column("unit_id").to_pylist()))
         for shard in plan.shards
-        if not is_adaptation(plan.cell(shard.cell_id)) and paths.done(shard.shard_id).exists()
+        if not is_adaptation(plan.cell(shard.cell_id))
     )

@@ -20,9 +20,11 @@ from aceslm.core.files import read_json, write_json
 from aceslm.core.parquet import read_table
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
+from aceslm.core.values import Shard
 from aceslm.plan.cells import is_adaptation
 from aceslm.plan.files import load_plans
 from aceslm.run.done import is_published
+from aceslm.run.parts import read_parts
 
 log = logging.getLogger(__name__)
 
@@ -60,26 +62,38 @@ def scored_before(paths: RunPaths, questions: Sequence[str]) -> dict[str, int]:
 
 
 def scored(run: Run) -> set[str]:
-    """Return the digests of the questions in a run's published shards, those learnt from left out.
+    """Return the digests of the questions that a run has rows of, those learnt from left out.
+
+    Rows of unfinished shards count: a merge shows them too.
 
     Raises:
         CorruptRun: the samples of a task that was scored cannot be read.
     """
     found: set[str] = set()
-    asked: dict[str, list[str]] = {}  # by task, in the order that unit indices count
+    asked: dict[str, dict[str, str]] = {}  # by task: sample id -> digest
     for shard in run.shards:
         cell = run.cell(shard.cell_id)
-        if is_adaptation(cell) or not is_published(run.paths, shard.shard_id):
+        if is_adaptation(cell) or not (sample_ids := _answered(run, shard)):
             continue
         if cell.task_digest not in asked:
             asked[cell.task_digest] = _questions(run.paths.task(cell.task_digest))
-        questions = asked[cell.task_digest]
-        found |= {questions[index % len(questions)] for index in shard.indices()}
+        found.update(asked[cell.task_digest][sample_id] for sample_id in sample_ids)
     return found
 
 
-def _questions(path: Path) -> list[str]:
-    columns = ["question", "context", "choices"]
+def _answered(run: Run, shard: Shard) -> set[str]:
+    """Return the samples that a shard has rows of: all of a published one, else those in its parts."""
+    parts: list[str] = []
+    if not is_published(run.paths, shard.shard_id):
+        parts = read_parts(run.paths, shard.shard_id, ["sample_id"]).column("sample_id").to_pylist()
+    if is_published(run.paths, shard.shard_id):  # maybe while its parts were read, which then go
+        sample_ids = run.task(run.cell(shard.cell_id).task_digest).sample_ids
+        return {sample_ids[index % len(sample_ids)] for index in shard.indices()}
+    return set(parts)
+
+
+def _questions(path: Path) -> dict[str, str]:
+    columns = ["sample_id", "question", "context", "choices"]
     try:
         rows = read_table(path, columns).to_pylist()
     except (FileNotFoundError, CorruptRun):
@@ -87,7 +101,9 @@ def _questions(path: Path) -> list[str]:
             f"{path}: the samples of this run are missing or damaged, so which questions it has scored "
             "cannot be told: restore the file, or delete it and submit the run's config.yaml again"
         ) from None
-    return [question_digest(row["question"], row["context"], row["choices"]) for row in rows]
+    return {
+        row["sample_id"]: question_digest(row["question"], row["context"], row["choices"]) for row in rows
+    }
 
 
 def _noted(path: Path) -> set[str]:

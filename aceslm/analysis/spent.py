@@ -5,7 +5,7 @@ spent = cell_costs(run)          # cell id -> Spent
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from aceslm.core.paths import RunPaths
@@ -53,6 +53,11 @@ def cell_costs(run: Run) -> dict[str, Spent]:
 def total(costs: Sequence[Spent]) -> Spent:
     """Add costs up; the energy of nothing at all is not known."""
     return sum(costs, Spent(energy_j=0.0)) if costs else Spent()
+
+
+def whole_cost(spent: Mapping[str, Spent]) -> Spent:
+    """Add up what all cells of a run took; a cell that no attempt has begun adds nothing."""
+    return total([one for one in spent.values() if one != Spent()])
 
 
 def ended_attempts(paths: RunPaths, shard: Shard) -> Iterator[tuple[Start, End]]:

@@ -5,8 +5,11 @@ The layout is a contract; `aceslm/run/README.md` documents it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+_STORY = re.compile(r"(?P<job>.+)_(?P<index>\d+)-r(?P<restart>\d+)(?:-p(?P<rank>\d+))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,18 @@ class AttemptName:
 
     def __str__(self) -> str:
         return f"{self.job}_{self.index}-r{self.restart}"
+
+    @classmethod
+    def parse(cls, story: str) -> AttemptName:
+        """Read the name of attempt files; a job may be named by a host, so it may hold anything.
+
+        Raises:
+            ValueError: it is no such name.
+        """
+        match = _STORY.fullmatch(story)
+        if match is None:
+            raise ValueError(f"'{story}' is not <job>_<index>-r<restart>[-p<rank>]")
+        return cls(match["job"], *(int(match[part] or 0) for part in ("index", "restart", "rank")))
 
     @property
     def story(self) -> str:

@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from aceslm.analysis.spent import Spent, total
+from aceslm.analysis.spent import Spent, whole_cost
 from aceslm.core.files import read_json
 from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell
 from aceslm.report.plots import short
+from aceslm.results.coverage import Coverage, explain
 from aceslm.results.mixtures import all_attempts
 from aceslm.run.attempt_files import End, Start
 
@@ -39,7 +40,7 @@ def read_facts(run: Run, costs: Mapping[str, Spent], errors: int, unparsed: int)
     paths, cells = run.paths, run.cells
     coverage = read_json(paths.coverage, f"aceslm aggregate {paths.root} writes it again")
     starts, ends = _stories(run)
-    spent = total(list(costs.values()))
+    spent = whole_cost(costs)
     tiles = [
         ("rows", f"{coverage['units_found']:,} of {coverage['units_planned']:,}"),
         ("cells", f"{len(cells):,}"),
@@ -64,13 +65,7 @@ def read_facts(run: Run, costs: Mapping[str, Spent], errors: int, unparsed: int)
 def _partial(coverage: Mapping[str, Any], paths: RunPaths) -> str:
     if coverage["complete"]:
         return ""
-    missing, corrupt = coverage["missing"], coverage["corrupt"]
-    words = [f"{coverage['units_found']:,} of {coverage['units_planned']:,} rows are there"]
-    if missing:
-        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        words.append(f"{len(missing):,} of {coverage['shards_planned']:,} shards are missing ({shown})")
-    words += [str(reason) for reason in corrupt.values()]
-    return f"{'; '.join(words)}. Every figure covers only what is there: aceslm retry {paths.root}"
+    return f"Every figure covers only what is there: {explain(Coverage(**coverage), paths)}"
 
 
 def _warnings(coverage: Mapping[str, Any]) -> Sequence[str]:

@@ -41,11 +41,9 @@ def require_complete(coverage: Coverage, paths: RunPaths) -> None:
 
 def explain(coverage: Coverage, paths: RunPaths) -> str:
     """Say in one line what is missing or corrupt and what to type."""
-    faults = []
-    if coverage.corrupt:
-        faults.append("; ".join(coverage.corrupt.values()))
+    faults = [f"{coverage.units_found:,} of {coverage.units_planned:,} rows are there"]
+    faults += coverage.corrupt.values()
     if coverage.missing:
         shown = ", ".join(coverage.missing[:5]) + (", ..." if len(coverage.missing) > 5 else "")
         faults.append(f"{len(coverage.missing)} of {coverage.shards_planned} shards are missing ({shown})")
-    rows = f"{coverage.units_found:,} of {coverage.units_planned:,} rows"
-    return f"{'; '.join(faults)} ({rows}): aceslm retry {paths.root}"
+    return f"{'; '.join(faults)}: aceslm retry {paths.root}"

@@ -5,15 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aceslm.core.errors import CorruptRun
-from aceslm.core.paths import RunPaths
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Cell, Shard
 from aceslm.core.words import ShardState
-from aceslm.run.attempt_files import End, Progress, last_attempt, read_attempts
+from aceslm.run.attempt_files import AttemptRecord, End, Progress, last_attempt, read_attempts
 from aceslm.run.done import Done, read_done
 from aceslm.run.failures import KEPT_CLASSES
 
@@ -181,28 +182,42 @@ def _shard_status(paths: RunPaths, shard: Shard, is_replaced: bool) -> ShardStat
     last = last_attempt(attempts)
     if last is None:
         return ShardStatus(shard.shard_id, shard.cell_id, "replaced" if is_replaced else "missing", 0, total)
-    progress = [one.progress for one in attempts if one.progress]
-    told: list[Progress | End] = [*progress, *(one.end for one in attempts if one.end)]
-    live = any(one.is_running for one in attempts)
+    told = [figures for one in attempts if (figures := one.end or one.progress)]
+    running = [one for one in attempts if one.is_running]
     end = last.end
     state: ShardState = "failed"
     rate = 0.0
     if is_replaced:
         state = "replaced"
-    elif live:
-        state, rate = "running", max((one.samples_per_s for one in progress), default=0.0)
+    elif running:
+        state, rate = "running", sum(one.progress.samples_per_s for one in running if one.progress)
     elif end and end.failure in KEPT_CLASSES:
         state = "missing"
     return ShardStatus(
         shard_id=shard.shard_id,
         cell_id=shard.cell_id,
         state=state,
-        rows_done=min(max([one.rows_done for one in told], default=0), total),
+        rows_done=min(_rows_done(attempts), total),
         rows_total=total,
         samples_per_s=rate,
         attempts=len(attempts),
-        last_class=end.failure if end else None if live else "unknown",
+        last_class=end.failure if end else None if running else "unknown",
         message=end.message if end else None,
         correct=sum(one.correct for one in told),
         scored=sum(one.scored for one in told),
+    )
+
+
+def _rows_done(attempts: Sequence[AttemptRecord]) -> int:
+    """Return the rows that attempts at a shard tell of: ranks of one task each count their own."""
+    ranks: dict[str, list[Progress | End]] = {}
+    for one in attempts:
+        if figures := one.end or one.progress:
+            ranks.setdefault(str(AttemptName.parse(one.name)), []).append(figures)
+    return max(
+        (
+            max(one.rows_done - one.generated for one in task) + sum(one.generated for one in task)
+            for task in ranks.values()
+        ),
+        default=0,
     )

@@ -70,6 +70,7 @@ class AnswerUnits:
         finished = finished_units(work.run.paths, work.shard.shard_id, {unit.unit_id for unit in work.units})
         mine = work.units[worker.name.rank :: worker.num_ranks]
         self._pending = [unit for unit in mine if unit.unit_id not in finished]
+        self._num_finished = len(finished)
         self._playbook: Playbook | None = None
 
     @staticmethod
@@ -82,9 +83,9 @@ class AnswerUnits:
         self._playbook = carry(self._work.cell, self._sources, engine.count_tokens)
 
     @property
-    def num_pending(self) -> int:
-        """Units that this attempt has to answer."""
-        return len(self._pending)
+    def num_finished(self) -> int:
+        """Units of the shard that were answered before this attempt, by whichever rank."""
+        return self._num_finished
 
     def answer(self, engine: Engine, sink: RowSink) -> bool:
         """Answer and record what is missing; return whether every unit of it has a row now.

@@ -50,7 +50,8 @@ class Start(_File):
 class End(_File):
     """What an attempt wrote when it ended, or what accounting told of it later (then without times).
 
-    `blames_input`: a task or model file is at fault.
+    `rows_done` counts all rows of the shard that it knew of, `generated` its own. `blames_input`: a task or
+    model file is at fault.
     """
 
     failure: str = Field(alias="class", min_length=1)
@@ -58,6 +59,7 @@ class End(_File):
     wall_s: float | None = Field(default=None, ge=0)
     energy_j: float | None = None
     rows_done: int = 0
+    generated: int = 0
     scored: int = 0
     correct: int = 0
     message: str | None = None
@@ -71,9 +73,10 @@ class End(_File):
 
 
 class Progress(_File):
-    """How far a running attempt is."""
+    """How far a running attempt is; figures as in `End`."""
 
     rows_done: int = 0
+    generated: int = 0
     samples_per_s: float = 0.0
     scored: int = 0
     correct: int = 0

@@ -82,6 +82,7 @@ class Attempt:
         elapsed = time.time() - self.started_at
         progress = {
             "rows_done": rows_done,
+            "generated": generated,
             "rows_total": rows_total,
             "samples_per_s": generated / elapsed if elapsed else 0.0,
             "updated_at": time.time(),

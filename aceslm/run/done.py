@@ -17,6 +17,9 @@ from aceslm.core.paths import RunPaths
 from aceslm.core.run import Run
 from aceslm.core.values import Shard
 
+Timings = Mapping[str, Mapping[str, Any]]
+"""Shard id -> what its finisher has measured; only shards that have told."""
+
 _KEYS = {"file": str, "rows": int, "bytes": int, "sha256": str, "schema_version": int}
 
 
@@ -85,6 +88,12 @@ def timings_of(paths: RunPaths, shard_id: str) -> Mapping[str, Any]:
     except (OSError, CorruptRun):
         return {}
     return done.timings if done else {}
+
+
+def all_timings(run: Run) -> Timings:
+    """Return what the finishers of all shards of a run have measured."""
+    found = {shard.shard_id: timings_of(run.paths, shard.shard_id) for shard in run.shards}
+    return {shard_id: timings for shard_id, timings in found.items() if timings}
 
 
 def is_published(paths: RunPaths, shard_id: str) -> bool:

@@ -125,14 +125,15 @@ class EnergyMeter:
         return joules
 
     def _read(self, source: Counters) -> tuple[float, ...] | None:
-        if others := source.strangers():
-            self._give_up(others)
-            return None
         try:
-            return tuple(counter.read_j() for counter in source.counters)
+            others = source.strangers()
+            values = None if others else tuple(counter.read_j() for counter in source.counters)
         except Exception as error:  # a driver's own exceptions: energy never costs a row
             self._give_up(f"a counter could not be read: {type(error).__name__}: {error}")
             return None
+        if others:
+            self._give_up(others)
+        return values
 
     def _give_up(self, reason: str) -> None:
         self.reason = reason

@@ -13,6 +13,7 @@ steps.json, calls.parquet     all steps and role calls, once evolution has ended
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -128,6 +129,22 @@ class Journal:
         for path in (*self.folder.glob("v*.calls.jsonl"), self._steps, self._calls, self._state):
             path.unlink(missing_ok=True)
 
+    def shares(self) -> list[Journal]:
+        """Return the journals of the workers, an epoch after the other; one worker has none of its own."""
+        return [Journal(folder) for folder in sorted(self.folder.glob("e[0-9]*-w[0-9]*"))]
+
+    def role_s(self) -> dict[str, float]:
+        """Return the committed seconds of each role and of validation, those of all workers included.
+
+        Raises:
+            CorruptRun: a state is damaged, and so are its steps.
+        """
+        total: Counter[str] = Counter()
+        for journal in (self, *self.shares()):
+            state = journal.state()
+            total.update(dict(state.role_s) if state else {})
+        return dict(total)
+
     def steps(self) -> list[StepNote]:
         """Return what each committed step did, in order.
 
@@ -150,12 +167,12 @@ class Journal:
         Raises:
             CorruptRun: they cannot be read.
         """
+        if self._steps.exists() and not self._calls.exists():
+            raise self._corrupt(self._calls, "is missing")
         try:
             if self._calls.exists():
                 return [Call(**row) for row in read_table(self._calls).to_pylist()]
-            if self._steps.exists():
-                raise self._corrupt(self._calls, "is missing")
-            return [Call(**value) for lines in self._lines() for value in lines[1:]]
+            return self._step_calls()
         except (CorruptRun, KeyError, TypeError, ValueError) as error:
             raise self._corrupt(self._calls, f"is damaged ({error})") from None
 
@@ -165,9 +182,8 @@ class Journal:
         The calls of workers stand in front; their own files stay.
         """
         if not self._steps.exists():
-            shares = [Journal(folder) for folder in sorted(self.folder.glob("e[0-9]*-w[0-9]*"))]
-            calls = [call for journal in (*shares, self) for call in journal.calls()]
-            write_values(Call, calls, self._calls)
+            calls = [call for share in self.shares() for call in share.calls()]
+            write_values(Call, calls + self._step_calls(), self._calls)
             write_json(self._steps, [lines[0] for lines in self._lines()])
         for path in self.folder.glob("v*.calls.jsonl"):
             path.unlink(missing_ok=True)
@@ -179,11 +195,20 @@ class Journal:
         with replacing(self._step(note.version)) as partial:
             partial.write_text("".join(lines), encoding="utf-8")
 
+    def _step_calls(self) -> list[Call]:
+        return [Call(**value) for lines in self._lines() for value in lines[1:]]
+
     def _lines(self) -> Iterator[list[dict[str, Any]]]:
-        """Yield the lines of each committed step."""
+        """Yield the lines of each committed step.
+
+        Raises:
+            ValueError, KeyError, TypeError: a file of them is damaged.
+        """
         state = self.state()
         for path in sorted(self.folder.glob("v*.calls.jsonl")):
             lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            if not lines:
+                raise ValueError(f"{path.name} is empty")
             if state is not None and lines[0]["version"] <= state.version:
                 yield lines
 

@@ -100,9 +100,9 @@ class EvolvePlaybook:
         """The playbook is read when the first step is played."""
 
     @property
-    def num_pending(self) -> int:
-        """Units that this attempt has to answer."""
-        return sum(len(step.work) for step in self._steps[self._cursor :])
+    def num_finished(self) -> int:
+        """Units of the shard that were answered before this attempt."""
+        return sum(len(step.work) for step in self._steps[: self._cursor])
 
     def answer(self, engine: Engine, sink: RowSink) -> bool:
         """Play what is left; return whether all steps are committed.

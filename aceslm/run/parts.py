@@ -1,7 +1,6 @@
-"""Parts and shards on disk: flush, read back, publish, verify, discard.
+"""Parts: small Parquet files with the rows of a shard that are finished so far.
 
-A part is a small Parquet file with the rows finished so far: one writer, one name, a resume point. A
-shard is published as one file named by its digest plus `done.json`; the parts go once that verifies.
+A part has one writer and one name, and is a resume point; the parts go once their shard is published.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from aceslm.core.errors import CorruptRun
-from aceslm.core.files import is_temporary
 from aceslm.core.parquet import (
     read_results,
     records_table,
@@ -64,17 +62,16 @@ class PartWriter:
 def part_files(paths: RunPaths, shard_id: str) -> list[Path]:
     """Return the parts of a shard, sorted by name."""
     folder = paths.parts(shard_id)
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.glob("part-*.parquet") if not is_temporary(path))
+    return sorted(folder.glob("part-*.parquet"))
 
 
-def read_parts(paths: RunPaths, shard_id: str) -> pa.Table:
+def read_parts(paths: RunPaths, shard_id: str, columns: Sequence[str] | None = None) -> pa.Table:
     """Return the rows of all valid parts in name order; a damaged part is left out with a warning."""
-    tables = [result_schema().empty_table()]
+    empty = result_schema().empty_table()
+    tables = [empty if columns is None else empty.select(columns)]
     for path in part_files(paths, shard_id):
         try:
-            tables.append(read_results(path))
+            tables.append(read_results(path, columns))
         except FileNotFoundError:
             continue  # another worker has published the shard meanwhile
         except CorruptRun as error:
@@ -84,7 +81,7 @@ def read_parts(paths: RunPaths, shard_id: str) -> pa.Table:
 
 def finished_units(paths: RunPaths, shard_id: str, wanted: set[str]) -> set[str]:
     """Return the unit ids among `wanted` that the parts of a shard already hold."""
-    return wanted & set(read_parts(paths, shard_id).column("unit_id").to_pylist())
+    return wanted & set(read_parts(paths, shard_id, ["unit_id"]).column("unit_id").to_pylist())
 
 
 def discard_parts(paths: RunPaths, shard_id: str) -> None:

@@ -58,8 +58,8 @@ class Method(Protocol):
         """Make what is made once, and is no answering: neither its time nor its energy counts as such."""
 
     @property
-    def num_pending(self) -> int:
-        """Units that this attempt has to answer."""
+    def num_finished(self) -> int:
+        """Units of the shard that were answered before this attempt, by whichever rank."""
 
     def answer(self, engine: Engine, sink: RowSink) -> bool:
         """Answer what is missing; return False if stopped before the end."""
@@ -110,8 +110,12 @@ def _attempted(method_of: type[Method], work: Work, attempt: Attempt) -> Outcome
     worker, method = work.worker, method_of(work)
     engine = worker.engine_for(work.cell)
     method.begin(engine)
-    attempt.begin(engine_facts(engine), worker.meter_of(engine))
-    complete, timings = _answered(method, work, engine, attempt)
+    meter = worker.meter_of(engine)
+    attempt.begin(engine_facts(engine), meter)
+    complete, took = _answered(method, work, engine, attempt)
+    timings = {**took, **spent(engine, meter)}
+    attempt.note(timings=timings)
+    work.story.note(timings)
     if not complete and not work.is_published:
         attempt.outcome = worker.stop.reason or "unknown"
         return Outcome.STOPPED
@@ -123,17 +127,13 @@ def _attempted(method_of: type[Method], work: Work, attempt: Attempt) -> Outcome
 
 def _answered(method: Method, work: Work, engine: Engine, attempt: Attempt) -> tuple[bool, Mapping[str, Any]]:
     """Answer what is missing; return whether all of it is, and what it took."""
-    pending = method.num_pending
     began, prefilled_s = time.perf_counter(), engine.counters.shared_prefill_s
-    with RowSink(work, attempt, already=len(work.units) - pending) as sink:
+    with RowSink(work, attempt, already=method.num_finished) as sink:
         complete = method.answer(engine, sink)
     timings = {
         "generate_s": time.perf_counter() - began,
-        "rows_generated": pending,
+        "rows_generated": sink.generated,
         "shared_prefill_s": engine.counters.shared_prefill_s - prefilled_s,
         **method.overhead(),
-        **(spent(engine, attempt.meter) if attempt.meter else {}),
     }
-    attempt.note(timings=timings)
-    work.story.note(timings)
     return complete, timings

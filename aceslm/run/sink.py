@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class RowSink:
     """Collects the rows of one attempt; what it holds is flushed on the way out.
 
-    `already` counts rows of earlier attempts. Rows of an evolution come as whole steps: the evolution flushes
-    them itself (`keep` and `flush`), since a step is what it commits.
+    `already` counts rows of the shard from before this attempt. Rows of an evolution come as whole steps: the
+    evolution flushes them itself (`keep` and `flush`), since a step is what it commits.
     """
 
     work: Work
@@ -87,7 +87,7 @@ class RowSink:
         self._last_progress = time.monotonic()
         done = self.already + self.generated
         correct = None if self.work.cell.evolves else self._correct
-        self.attempt.note(rows_done=done)
+        self.attempt.note(rows_done=done, generated=self.generated)
         if correct is not None:
             self.attempt.note(scored=self.generated, correct=correct)
         self.attempt.progress(done, len(self.work.units), self.generated, correct)

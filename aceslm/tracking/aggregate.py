@@ -88,7 +88,7 @@ def play_pending(paths: RunPaths, config: TrackingConfig, mode: TrackingMode) ->
     if left:
         errors.append("a W&B run could not be sent in time")
         again, lost = _play(paths, left, replace(options, mode="offline"), _START_S, errors)
-        told = Told(told.online, told.offline + again.offline, again.off + len(lost))
+        told = Told(told.online, told.offline + again.offline, told.off + again.off + len(lost))
     if errors:
         log.warning("W&B: %s; %s", errors[0], _consequence(told))
     return told

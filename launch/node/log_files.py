@@ -1,13 +1,14 @@
 """Where log lines go, and how they are found and read again.
 
-A task has one file, `logs/<run>/<submission>/<job>_<index>_log.out`: what its scheduler caught, our own lines
-in JSON among those of others. `aceslm logs` reads both.
+A task has one file, `logs/<run>/<submission>/<job>_<index>_<rank>_log.out`: what its scheduler caught, our
+own lines in JSON among those of others. `aceslm logs` reads both.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aceslm.core.logs import JsonLines
-from aceslm.core.paths import RunPaths
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.attempt_files import last_attempt, read_attempts
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,12 @@ def files_of_shard(
     last = last_attempt(read_attempts(paths, shard_id))
     if last is None:
         return {}, []
-    # the pool names logs by its job id, the parent of the worker; Slurm by job and array index
-    name = last.name.split("-r")[0]
-    keys = {name, name.split("_")[0], str(last.start.parent_pid if last.start else None)}
-    facts = {"attempt": last.name.partition("-p")[0], "host": last.start.host if last.start else "unknown"}
-    return facts, [path for path in files if any(path.name.startswith(f"{key}_") for key in keys)]
+    # the pool names logs by its job id, the parent of the worker; Slurm by job, array index and rank
+    name = AttemptName.parse(last.name)
+    parent = last.start.parent_pid if last.start else None
+    of_task = re.compile(rf"({re.escape(name.job)}_{name.index}(_\d+)?|{parent}_\d+)_log\.out")
+    facts = {"attempt": str(name), "host": last.start.host if last.start else "unknown"}
+    return facts, [path for path in files if of_task.fullmatch(path.name)]
 
 
 def read_lines(path: Path) -> Iterator[Line]:

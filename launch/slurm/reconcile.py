@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from aceslm.core.errors import LaunchError
-from aceslm.core.paths import RunPaths
+from aceslm.core.paths import AttemptName, RunPaths
 from aceslm.run.attempt_files import AttemptRecord, note_end, read_attempts
 from launch.ledger import Intent, intents, submitted_arrays
 from launch.slurm import client as slurm
@@ -75,14 +75,16 @@ def record_lost_attempts(paths: RunPaths, shard_ids: Iterable[str]) -> None:
         running = _running_tasks(paths)
     except LaunchError:
         return  # who is alive is not known: say nothing
-    runs = slurm.accounting({one.name.split("_")[0] for _, one in lost if one.name[0].isdigit()})
+    runs = slurm.accounting(
+        {job for job in (AttemptName.parse(one.name).job for _, one in lost) if job.isdigit()}
+    )
     for shard_id, one in lost:
         name = one.name
         if _is_alive(paths, shard_id, one, running):
             continue
         failure, elapsed_s = _classify(name, runs)
         end = {
-            "attempt": name.partition("-p")[0],
+            "attempt": str(AttemptName.parse(name)),
             "class": failure,
             "ended_at": None,
             "wall_s": elapsed_s,
@@ -109,38 +111,30 @@ def _running_tasks(paths: RunPaths) -> dict[tuple[str, int], bool]:
 def _is_alive(
     paths: RunPaths, shard_id: str, attempt: AttemptRecord, running: dict[tuple[str, int], bool]
 ) -> bool:
-    job, index, restart = _parse(attempt.name)
-    if not job.isdigit():  # a local worker: its process tells
+    mine = AttemptName.parse(attempt.name)
+    if not mine.job.isdigit():  # a local worker: its process tells
         elsewhere = attempt.start is not None and attempt.start.host != socket.gethostname()
         return elsewhere or attempt.is_running
-    later = [
-        other
-        for other in read_attempts(paths, shard_id)
-        if _parse(other.name)[:2] == (job, index) and _parse(other.name)[2] > restart
-    ]
-    return not later and (job, index) in running and not _is_me_restarted(job, index, restart)
+    known = [AttemptName.parse(other.name) for other in read_attempts(paths, shard_id)]
+    task = (mine.job, mine.index)
+    later = [other for other in known if (other.job, other.index) == task and other.restart > mine.restart]
+    return not later and task in running and not _is_me_restarted(mine)
 
 
-def _is_me_restarted(job: str, index: int, restart: int) -> bool:
+def _is_me_restarted(earlier: AttemptName) -> bool:
     """Return whether this very process is a later restart of that task."""
-    mine = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
-    my_index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
-    return mine == job and my_index == index and int(os.environ.get("SLURM_RESTART_COUNT", "0")) > restart
+    job = os.environ.get("SLURM_ARRAY_JOB_ID", os.environ.get("SLURM_JOB_ID"))
+    index = int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))
+    restart = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+    return (job, index) == (earlier.job, earlier.index) and restart > earlier.restart
 
 
 def _classify(name: str, runs: Sequence[slurm.Accounted] | None) -> tuple[str, float | None]:
-    job, index, restart = _parse(name)
-    mine = [run for run in runs or () if run.task in {f"{job}_{index}", job}]
-    if restart >= len(mine):
+    one = AttemptName.parse(name)
+    mine = [run for run in runs or () if run.task in {f"{one.job}_{one.index}", one.job}]
+    if one.restart >= len(mine):
         return "unknown", None
-    return slurm.STATE_CLASSES.get(mine[restart].state, "unknown"), float(mine[restart].elapsed_s)
-
-
-def _parse(name: str) -> tuple[str, int, int]:
-    """Read `<job>_<index>-r<restart>[-p<rank>]`."""
-    job, _, rest = name.split(".started", maxsplit=1)[0].partition("_")
-    index, _, restart = rest.partition("-r")
-    return job, int(index), int(restart.split("-", maxsplit=1)[0])
+    return slurm.STATE_CLASSES.get(mine[one.restart].state, "unknown"), float(mine[one.restart].elapsed_s)
 
 
 def _job_ids(paths: RunPaths, submissions: Sequence[Intent]) -> list[str]:

@@ -222,9 +222,9 @@ def _story(paths: RunPaths, shard: ShardStatus, files: list[Path]) -> dict[str, 
 
 def _hours(costs: Mapping[str, Spent]) -> str:
     """Return what was spent, wasted work (attempts whose rows were lost) apart."""
-    from aceslm.analysis.spent import total
+    from aceslm.analysis.spent import whole_cost
 
-    spent = total(list(costs.values()))
+    spent = whole_cost(costs)
     used = {"core": spent.core_hours, "GPU": spent.gpu_hours}
     lost = {"core": spent.failed_core_hours, "GPU": spent.failed_gpu_hours}
     parts = [f"{hours:,.2f} {name}-hours" for name, hours in used.items() if hours or name == "core"]
